@@ -1,0 +1,42 @@
+//! The words that every disk image format of instar shares.
+//!
+//! An image is read as a stream of [`Extent`]s: for each range of the virtual disk, where its bytes are. It is
+//! written as a plan of [`Step`]s: what to do to the output files. Nothing here does I/O of its own, knows one
+//! format better than another, allocates, or panics.
+//!
+//! | module | layer |
+//! |---|---|
+//! | [`mod@file`] | [`FileId`], the number of a file, and [`ReadAt`], the bytes of one |
+//! | [`extent`] | [`Extent`] and [`DiskMap`]: reading, as questions and answers about places |
+//! | [`step`] | [`Step`] and [`StepSink`]: writing, as a list of things to do |
+//! | [`format`](mod@format) | [`Format`]: the formats by name |
+//! | [`probe`] | [`probe()`]: which format a file's first bytes show |
+//! | [`error`] | [`Error`]: a kind to match on, the place, and words for a person |
+//! | [`math`] | sectors, and arithmetic that says when it overflows |
+//!
+//! ```
+//! use fmt_core::{Format, probe};
+//!
+//! let qcow2 = b"QFI\xfb\0\0\0\x03 and the rest of the header";
+//! assert_eq!(probe(qcow2).unwrap(), Format::Qcow2);
+//! assert_eq!(probe(b"any other bytes").unwrap(), Format::Raw);
+//! ```
+
+#![cfg_attr(not(feature = "std"), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod error;
+pub mod extent;
+pub mod file;
+pub mod format;
+pub mod math;
+pub mod probe;
+pub mod step;
+
+pub use error::{Error, ErrorKind};
+pub use extent::{DiskMap, Extent, Source};
+pub use file::{FileId, ReadAt};
+pub use format::Format;
+pub use math::{SECTOR, round_up_to_sector};
+pub use probe::probe;
+pub use step::{Step, StepSink};
