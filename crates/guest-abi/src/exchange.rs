@@ -1,0 +1,136 @@
+//! What the guest says when it rings the doorbell.
+//!
+//! ```text
+//! offset 0     [`Head`]      what this ring is about
+//!        32    text          a failure's words, `Head::text_len` bytes of at most `TEXT_LEN`
+//!        256   report        the command's report, `Head::report_len` bytes of at most `REPORT_LEN`
+//!        512   records       `Head::count` times [`Record`]
+//!        45056 data          bytes that the host puts there, answering a `READ`
+//! ```
+//!
+//! The host carries out all operations of a ring before the guest goes on, in any order and side by side; a
+//! [`SET_LEN`] comes before those that follow it. An operation that fails ends the command on the host's side, which
+//! knows best what happened: the guest only ever goes on when everything it asked for has been done.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::layout::EXCHANGE_LEN;
+
+/// The offset of a failure's words.
+pub const TEXT_AT: u64 = 32;
+
+/// The longest text of a failure, in bytes.
+pub const TEXT_LEN: usize = 224;
+
+/// The offset of the report.
+pub const REPORT_AT: u64 = 256;
+
+/// The longest report of a command, in bytes.
+pub const REPORT_LEN: usize = 256;
+
+/// The offset of the first record.
+pub const RECORDS_AT: u64 = 512;
+
+/// How many records one ring can carry.
+pub const MAX_RECORDS: usize = 1024;
+
+/// The offset of the data window.
+pub const DATA_AT: u64 = 45056;
+
+/// The length of the data window in bytes.
+pub const DATA_LEN: u64 = EXCHANGE_LEN - DATA_AT;
+
+/// What a ring is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Head {
+    /// [`GO_ON`], [`FINISHED`], [`FAILED`] or [`PANICKED`].
+    pub state: u32,
+    /// How many records there are; 0 when the guest failed or panicked.
+    pub count: u32,
+    /// The length of the text in bytes.
+    pub text_len: u32,
+    /// The length of the report in bytes.
+    pub report_len: u32,
+    /// How many operations the guest has asked for since it started, these included. The host counts too, so that a
+    /// ring that was lost or cut short is noticed.
+    pub total_operations: u64,
+    /// How many bytes those operations write to outputs.
+    pub total_written: u64,
+}
+
+/// The guest wants its operations done, and to be resumed.
+pub const GO_ON: u32 = 1;
+
+/// The guest has said all it had to say: these operations are the last, and the report is there.
+pub const FINISHED: u32 = 2;
+
+/// The guest cannot do what was asked: the report is a [`Failure`], the text says what it is about.
+pub const FAILED: u32 = 3;
+
+/// The guest found a mistake of its own: the text says where.
+pub const PANICKED: u32 = 4;
+
+/// One operation. Fields that an operation does not use are 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Record {
+    /// [`READ`], [`SET_LEN`], [`COPY`] or [`ZERO`].
+    pub op: u32,
+    /// The file that is read, sized or written.
+    pub file: u32,
+    /// The file that a copy reads.
+    pub src_file: u32,
+    /// 0.
+    pub reserved: u32,
+    /// The byte offset to write at; of a `READ`, in the data window.
+    pub dst: u64,
+    /// The byte offset to read at.
+    pub src: u64,
+    /// How many bytes; of a `SET_LEN`, the length.
+    pub len: u64,
+}
+
+/// Bytes `src`, `len` of the input `file` into the data window at `dst`.
+pub const READ: u32 = 1;
+
+/// The output `file` is `len` bytes long. Its first operation, once.
+pub const SET_LEN: u32 = 2;
+
+/// Bytes `src`, `len` of the input `src_file` to byte `dst` of the output `file`.
+pub const COPY: u32 = 3;
+
+/// `len` zeros to byte `dst` of the output `file`.
+pub const ZERO: u32 = 4;
+
+/// What is wrong with an image: the report of a guest that failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Failure {
+    /// One of the `KIND_` constants.
+    pub kind: u32,
+    /// The file it is about.
+    pub file: u32,
+    /// The byte offset in that file.
+    pub at: u64,
+}
+
+/// The file is not an image of the format that the text names.
+pub const KIND_NOT_THIS_FORMAT: u32 = 1;
+/// The format that the text names is not supported: not read if the file is an input, not written if an output.
+pub const KIND_UNSUPPORTED_FORMAT: u32 = 2;
+/// The image uses the feature that the text names, which is not supported.
+pub const KIND_UNSUPPORTED_FEATURE: u32 = 3;
+/// The image contradicts its specification or itself.
+pub const KIND_CORRUPT: u32 = 4;
+/// What the text names is too large.
+pub const KIND_TOO_LARGE: u32 = 5;
+/// The file cannot be read as the guest needed to.
+pub const KIND_IO: u32 = 6;
+/// The request makes no sense: host and guest do not understand each other.
+pub const KIND_BAD_REQUEST: u32 = 7;
+
+const _: () = assert!(size_of::<Head>() as u64 == TEXT_AT);
+const _: () = assert!(TEXT_AT + TEXT_LEN as u64 <= REPORT_AT);
+const _: () = assert!(REPORT_AT + REPORT_LEN as u64 <= RECORDS_AT);
+const _: () = assert!(RECORDS_AT + (MAX_RECORDS * size_of::<Record>()) as u64 <= DATA_AT);

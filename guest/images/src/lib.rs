@@ -1,0 +1,7 @@
+//! The compiled guests, as bytes: the build script compiles them, so that an ordinary `cargo build` of instar is all
+//! there is to do.
+
+#![forbid(unsafe_code)]
+
+/// The guest of `instar dd`, an ELF file.
+pub static DD: &[u8] = include_bytes!(env!("INSTAR_GUEST_DD"));

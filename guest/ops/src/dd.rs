@@ -1,0 +1,76 @@
+//! `instar dd`: a window of one disk becomes another.
+
+use dd_window::{BlockCount, BlockSize, Blocks, OperandError};
+use fmt_core::{DiskMap, Error, ErrorKind, Extent, FileId, Format};
+use fmt_raw::RawPlan;
+use guest_abi::dd::{INPUT, NO_COUNT, OUTPUT, Report, Request, SKIPPED_PAST_END};
+
+use crate::host::InFile;
+use crate::input::Disk;
+use crate::{Failure, Host, HostFile};
+
+/// Plans the copy that `request` asks for.
+///
+/// # Errors
+///
+/// When the input is not what it would have to be, a format is not supported, or the request makes no sense. Nothing
+/// has been asked of the output then, unless the input's tables turn out broken halfway.
+pub fn run<H: Host>(host: &H, request: &Request) -> Result<Report, Failure> {
+    let (input, output) = (FileId(INPUT), FileId(OUTPUT));
+    let mut disk = Disk::open(&HostFile::new(host, input), format(&request.input_format)?).in_file(input)?;
+    let format = format(&request.output_format)?.ok_or(Failure::BadRequest("no output format"))?;
+
+    let virtual_size = disk.virtual_size();
+    let window = blocks(request)?.window(virtual_size);
+    let extents = disk.extents(window.range());
+    let extents = extents.map(|extent| extent.and_then(|e| moved(e, window.start())).in_file(input));
+    write(host, output, format, window.len(), extents)?;
+
+    let flags = if window.skip_past_end() { SKIPPED_PAST_END } else { 0 };
+    Ok(Report { virtual_size, window_len: window.len(), flags })
+}
+
+/// Writes a disk of `size` bytes that consists of `extents`.
+fn write<H: Host>(
+    host: &H,
+    output: FileId,
+    format: Format,
+    size: u64,
+    extents: impl Iterator<Item = Result<Extent, Failure>>,
+) -> Result<(), Failure> {
+    if format != Format::Raw {
+        return Err(Error::new(ErrorKind::UnsupportedFormat, 0, format.name())).in_file(output);
+    }
+    let plan = RawPlan::begin(host, output, size).in_file(output)?;
+    for extent in extents {
+        plan.extent(extent?).in_file(output)?;
+    }
+    Ok(())
+}
+
+/// The extent on a disk that begins at byte `origin` of the extent's own.
+fn moved(extent: Extent, origin: u64) -> Result<Extent, Error> {
+    let before = Error::new(ErrorKind::Corrupt, extent.start, "an extent begins before what was asked for");
+    Ok(Extent { start: extent.start.checked_sub(origin).ok_or(before)?, ..extent })
+}
+
+fn blocks(request: &Request) -> Result<Blocks, Failure> {
+    let parse = || -> Result<Blocks, OperandError> {
+        let count = (request.count != NO_COUNT).then_some(request.count);
+        Ok(Blocks {
+            block_size: BlockSize::new(request.block_size)?,
+            count: count.map(BlockCount::new).transpose()?,
+            skip: BlockCount::new(request.skip)?,
+        })
+    };
+    parse().map_err(|_| Failure::BadRequest("a number of blocks is out of range"))
+}
+
+/// The format of that name, padded with zero bytes; `None` for no name.
+fn format(name: &[u8]) -> Result<Option<Format>, Failure> {
+    let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
+    if name.is_empty() {
+        return Ok(None);
+    }
+    Format::from_name(name).map(Some).ok_or(Failure::BadRequest("unknown format"))
+}

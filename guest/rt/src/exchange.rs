@@ -1,0 +1,45 @@
+//! The window of memory that the host sees.
+
+use guest_abi::layout::{DOORBELL_ADDR, EXCHANGE_ADDR, EXCHANGE_LEN};
+use zerocopy::{Immutable, IntoBytes};
+
+/// Copies `value` to byte `offset` of the exchange.
+pub(crate) fn put<T: IntoBytes + Immutable + ?Sized>(offset: u64, value: &T) {
+    let bytes = value.as_bytes();
+    let target = place(offset, bytes.len());
+    // SAFETY: `place` returns a pointer to as many mapped, writable bytes as are copied. Nothing in the guest holds a
+    // reference to the exchange, so `bytes` lies elsewhere.
+    unsafe { target.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) }
+}
+
+/// Fills `buf` from byte `offset` of the exchange.
+pub(crate) fn get(offset: u64, buf: &mut [u8]) {
+    let source = place(offset, buf.len());
+    // SAFETY: `place` returns a pointer to as many mapped, readable bytes as are copied. Nothing in the guest holds a
+    // reference to the exchange, so `buf` lies elsewhere.
+    unsafe { buf.as_mut_ptr().copy_from_nonoverlapping(source, buf.len()) }
+}
+
+/// A pointer to `len` bytes from byte `offset` of the exchange. Panics where they do not lie in it.
+fn place(offset: u64, len: usize) -> *mut u8 {
+    let end = offset.checked_add(len as u64);
+    assert!(end.is_some_and(|end| end <= EXCHANGE_LEN), "outside the exchange");
+    core::ptr::with_exposed_provenance_mut((EXCHANGE_ADDR + offset) as usize)
+}
+
+/// Rings the doorbell, and returns when the host has answered.
+pub(crate) fn ring() {
+    // SAFETY: the page at DOORBELL_ADDR is mapped for writing and holds nothing, so the instruction changes no memory
+    // but, through the host, the exchange, which nothing in the guest refers to. The compiler takes it to read and
+    // write any memory, so that what was put is there and what is got is read anew.
+    unsafe {
+        core::arch::asm!("mov dword ptr [{bell}], 0", bell = in(reg) DOORBELL_ADDR,
+            options(nostack, preserves_flags));
+    }
+}
+
+/// Ends the guest where it must not go on.
+pub(crate) fn stop() -> ! {
+    // SAFETY: the instruction raises an exception that nothing handles, which ends the guest.
+    unsafe { core::arch::asm!("ud2", options(noreturn, nomem, nostack)) }
+}

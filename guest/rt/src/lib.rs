@@ -1,0 +1,28 @@
+//! The run-time of a guest: everything a command needs that is not its logic.
+//!
+//! A guest is a static program without an operating system, in ring 3 of a machine that has no ring 0 code at all: it
+//! has no system calls, no interrupts, and nothing mapped but [`guest_abi::layout`]. It can compute, and it can ring
+//! the doorbell.
+//!
+//! | module | what |
+//! |---|---|
+//! | `entry` | from the first instruction to the command and its report |
+//! | `bell` | the doorbell, and the command's `Host` behind it |
+//! | `exchange` | the window of memory that the host sees |
+//! | `mem` | the memory functions that the compiler calls |
+//! | `panic` | how a guest says that it is broken |
+//! | `note` | the note by which the host knows the guest |
+
+#![no_std]
+#![cfg(feature = "bare-metal")]
+#![allow(clippy::cast_possible_truncation, reason = "guests and their hosts have 64-bit addresses")]
+
+mod bell;
+mod entry;
+mod exchange;
+mod mem;
+mod note;
+mod panic;
+
+pub use bell::Bell;
+pub use entry::run;
