@@ -18,8 +18,8 @@
 //! use fmt_core::{Format, probe};
 //!
 //! let qcow2 = b"QFI\xfb\0\0\0\x03 and the rest of the header";
-//! assert_eq!(probe(qcow2).unwrap(), Format::Qcow2);
-//! assert_eq!(probe(b"any other bytes").unwrap(), Format::Raw);
+//! assert_eq!(probe(qcow2), Format::Qcow2);
+//! assert_eq!(probe(b"any other bytes"), Format::Raw);
 //! ```
 
 #![cfg_attr(not(feature = "std"), no_std)]

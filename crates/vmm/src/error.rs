@@ -1,0 +1,78 @@
+//! Every way a command can end other than well.
+
+use core::fmt;
+use std::path::PathBuf;
+
+use crate::exec::ExecError;
+use crate::kvm::KvmError;
+use crate::ring::FailureKind;
+use crate::sandbox::GuestFault;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no sandbox to run a guest in.
+    #[error(transparent)]
+    Kvm(#[from] KvmError),
+    /// The guest found that a file is not what it would have to be.
+    #[error(transparent)]
+    Image(#[from] ImageFailure),
+    /// The guest is not to be trusted any more.
+    #[error("the guest was stopped: {0}")]
+    Guest(#[from] GuestFault),
+    /// What the guest asked for was not, or not all, done.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+}
+
+/// A command that failed, and what it leaves behind.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Failed {
+    /// Why it failed.
+    #[source]
+    pub error: Error,
+    /// The outputs that are neither what they were nor what they were to be.
+    pub incomplete: Vec<PathBuf>,
+}
+
+/// What a guest found wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageFailure {
+    /// What is wrong.
+    pub kind: FailureKind,
+    /// The file, as the user named it.
+    pub file: PathBuf,
+    /// Whether the file is read, not written.
+    pub is_input: bool,
+    /// The byte offset of the structure at fault.
+    pub at: u64,
+    /// What it is about: the guest's words, harmless for a terminal.
+    pub what: String,
+}
+
+impl fmt::Display for ImageFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, is_input, at, what, .. } = self;
+        let file = self.file.display();
+        match kind {
+            FailureKind::NotThisFormat => write!(f, "'{file}' is not a {what} image"),
+            FailureKind::UnsupportedFormat if *is_input => {
+                write!(f, "cannot read '{file}': the {what} format is not supported")
+            }
+            FailureKind::UnsupportedFormat => {
+                write!(f, "cannot write '{file}': the {what} format is not supported")
+            }
+            FailureKind::UnsupportedFeature => {
+                write!(f, "'{file}' uses {what}, which is not supported (byte {at})")
+            }
+            FailureKind::Corrupt => write!(f, "'{file}' is corrupt at byte {at}: {what}"),
+            FailureKind::TooLarge => write!(f, "'{file}': {what} is too large (byte {at})"),
+            FailureKind::Io => write!(f, "'{file}': {what} (byte {at})"),
+            FailureKind::BadRequest => write!(f, "the guest did not understand its request: {what}"),
+        }
+    }
+}
+
+impl core::error::Error for ImageFailure {}

@@ -1,0 +1,179 @@
+//! What a guest may ask for.
+//!
+//! This is the wall on the host's side: everything here was written by a guest that an image may have taken over. What
+//! passes is inside the files, the window, and the limits; nothing needs to be checked again.
+
+use std::collections::BTreeMap;
+
+use guest_abi::exchange::{COPY, DATA_LEN, READ, Record, SET_LEN, ZERO};
+
+use super::fault::{ExecError, OperationFault as Fault};
+use super::operation::{Operation, Read, Source, Write};
+use crate::files::{FileId, Role};
+
+/// How much a guest may ask for, all in all. The host computes it from the user's request, not from the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The greatest length of an output, in bytes.
+    pub output_len: u64,
+    /// How many bytes may be written to outputs.
+    pub written: u64,
+    /// How many bytes the guest may read.
+    pub read: u64,
+    /// How many operations there may be.
+    pub operations: u64,
+}
+
+/// What a guest has asked for since it started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ledger {
+    pub(super) operations: u64,
+    /// Bytes into the data window.
+    pub(super) read: u64,
+    /// Bytes into outputs.
+    pub(super) written: u64,
+    /// The outputs that have been given a length, in bytes.
+    pub(super) output_lens: BTreeMap<FileId, u64>,
+}
+
+/// Checks all records of a ring, for a command with files of these `roles`, after what the ledger says. Gives the
+/// operations, and the new ledger.
+pub(super) fn check(
+    records: &[Record],
+    roles: &[Role],
+    limits: &Limits,
+    ledger: &Ledger,
+) -> Result<(Vec<Operation>, Ledger), ExecError> {
+    let mut checker = Checker { roles, limits, ledger: ledger.clone() };
+    let operations = records.iter().map(|record| checker.operation(record)).collect::<Result<_, _>>();
+    match operations {
+        Ok(operations) => Ok((operations, checker.ledger)),
+        Err(fault) => Err(ExecError::Refused { number: checker.ledger.operations, fault }),
+    }
+}
+
+struct Checker<'a> {
+    roles: &'a [Role],
+    limits: &'a Limits,
+    ledger: Ledger,
+}
+
+impl Checker<'_> {
+    fn operation(&mut self, record: &Record) -> Result<Operation, Fault> {
+        self.ledger.operations = self.ledger.operations.saturating_add(1);
+        if self.ledger.operations > self.limits.operations {
+            return Err(Fault::TooManyOperations(self.limits.operations));
+        }
+        unused("reserved", record.reserved)?;
+        match record.op {
+            READ => self.read(record),
+            SET_LEN => self.set_len(record),
+            COPY => self.copy(record),
+            ZERO => self.zero(record),
+            op => Err(Fault::UnknownOperation(op)),
+        }
+    }
+
+    fn read(&mut self, record: &Record) -> Result<Operation, Fault> {
+        let &Record { file, src, dst: window_at, len, .. } = record;
+        unused("src_file", record.src_file)?;
+        let file = self.source(file, src, len)?;
+        if !is_inside(window_at, len, DATA_LEN) {
+            return Err(Fault::OutsideWindow { offset: window_at, len });
+        }
+        let allowed = self.limits.read;
+        self.ledger.read = within(self.ledger.read, len, allowed).ok_or(Fault::TooMuchRead(allowed))?;
+        Ok(Operation::Read(Read { file, src, window_at, len }))
+    }
+
+    fn set_len(&mut self, record: &Record) -> Result<Operation, Fault> {
+        let &Record { file, len, .. } = record;
+        unused("src_file", record.src_file)?;
+        unused("dst", record.dst)?;
+        unused("src", record.src)?;
+        let id = self.output(file)?;
+        if len > self.limits.output_len {
+            return Err(Fault::TooLong { file, len, allowed: self.limits.output_len });
+        }
+        match self.ledger.output_lens.insert(id, len) {
+            None => Ok(Operation::SetLen { file: id, len }),
+            Some(_) => Err(Fault::SizedTwice(file)),
+        }
+    }
+
+    fn copy(&mut self, record: &Record) -> Result<Operation, Fault> {
+        if record.src_file == record.file {
+            return Err(Fault::OntoItself(record.file));
+        }
+        let file = self.source(record.src_file, record.src, record.len)?;
+        self.write(record, Source::Input { file, at: record.src })
+    }
+
+    fn zero(&mut self, record: &Record) -> Result<Operation, Fault> {
+        unused("src_file", record.src_file)?;
+        unused("src", record.src)?;
+        self.write(record, Source::Zeros)
+    }
+
+    fn write(&mut self, record: &Record, from: Source) -> Result<Operation, Fault> {
+        let &Record { file, dst, len, .. } = record;
+        let to = self.destination(file, dst, len)?;
+        let allowed = self.limits.written;
+        self.ledger.written =
+            within(self.ledger.written, len, allowed).ok_or(Fault::TooMuchWritten(allowed))?;
+        Ok(Operation::Write(Write { from, to, dst, len }))
+    }
+
+    /// The input `file`, if it has `len` bytes at `offset`.
+    fn source(&self, file: u32, offset: u64, len: u64) -> Result<FileId, Fault> {
+        let Role::Input { len: file_len } = self.role(file)? else {
+            return Err(Fault::NotAnInput(file));
+        };
+        if !is_inside(offset, some(len)?, file_len) {
+            return Err(Fault::OutsideInput { file, offset, len, file_len });
+        }
+        Ok(FileId(file))
+    }
+
+    /// The output `file`, if it has been given a length that has room for `len` bytes at `offset`.
+    fn destination(&self, file: u32, offset: u64, len: u64) -> Result<FileId, Fault> {
+        let id = self.output(file)?;
+        let &file_len = self.ledger.output_lens.get(&id).ok_or(Fault::NotSized(file))?;
+        if !is_inside(offset, some(len)?, file_len) {
+            return Err(Fault::OutsideOutput { file, offset, len, file_len });
+        }
+        Ok(id)
+    }
+
+    fn output(&self, file: u32) -> Result<FileId, Fault> {
+        match self.role(file)? {
+            Role::Output => Ok(FileId(file)),
+            Role::Input { .. } => Err(Fault::NotAnOutput(file)),
+        }
+    }
+
+    fn role(&self, file: u32) -> Result<Role, Fault> {
+        self.roles.get(file as usize).copied().ok_or(Fault::NoSuchFile(file))
+    }
+}
+
+fn unused(field: &'static str, value: impl Into<u64>) -> Result<(), Fault> {
+    match value.into() {
+        0 => Ok(()),
+        value => Err(Fault::UnusedField { field, value }),
+    }
+}
+
+/// A guest that has nothing to move says nothing: an empty range is a mistake, wherever it lies.
+fn some(len: u64) -> Result<u64, Fault> {
+    if len == 0 { Err(Fault::Empty) } else { Ok(len) }
+}
+
+fn is_inside(offset: u64, len: u64, whole: u64) -> bool {
+    offset.checked_add(len).is_some_and(|end| end <= whole)
+}
+
+/// The sum, if it is allowed.
+fn within(so_far: u64, more: u64, allowed: u64) -> Option<u64> {
+    so_far.checked_add(more).filter(|&sum| sum <= allowed)
+}

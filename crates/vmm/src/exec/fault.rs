@@ -1,0 +1,133 @@
+//! Why a command's operations were not, or not all, carried out.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+use vm_memory::VolatileMemoryError;
+
+use crate::files::FileError;
+
+/// Why the executor stopped.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ExecError {
+    /// The guest asked for what it may not have. Nothing of that ring was carried out.
+    #[error("operation {number} of the guest: {fault}")]
+    Refused {
+        /// The operation's number, counted from 1 since the guest started.
+        number: u64,
+        /// What is wrong with it.
+        fault: OperationFault,
+    },
+    /// The guest finished without having made this output.
+    #[error("the guest finished without having made '{}'", .0.display())]
+    OutputNeverMade(PathBuf),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The user interrupted the command.
+    #[error("interrupted after {written} bytes")]
+    Interrupted {
+        /// How many bytes had been written to outputs.
+        written: u64,
+    },
+    /// A worker thread could not be started.
+    #[error("starting a thread: {0}")]
+    Thread(io::Error),
+    /// The data window that the caller gave is smaller than the guest takes it to be.
+    #[error("the guest's data window: {0}")]
+    Window(VolatileMemoryError),
+}
+
+/// What is wrong with an operation that a guest asked for. A guest of instar's never does; one that an image has
+/// taken over might.
+///
+/// Offsets and lengths are in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum OperationFault {
+    /// There is no such operation.
+    #[error("there is no operation {0}")]
+    UnknownOperation(u32),
+    /// A field that the operation does not use is not 0.
+    #[error("the unused field `{field}` is {value}")]
+    UnusedField {
+        /// The field's name in [`Record`](guest_abi::exchange::Record).
+        field: &'static str,
+        /// What it is.
+        value: u64,
+    },
+    /// There is no file with this number.
+    #[error("there is no file {0}")]
+    NoSuchFile(u32),
+    /// It would read what is not an input.
+    #[error("file {0} is not an input")]
+    NotAnInput(u32),
+    /// It would change what is not an output.
+    #[error("file {0} is not an output")]
+    NotAnOutput(u32),
+    /// It would copy a file onto itself.
+    #[error("file {0} would be copied onto itself")]
+    OntoItself(u32),
+    /// It would read or write nothing.
+    #[error("it is about no bytes")]
+    Empty,
+    /// It would read outside the file.
+    #[error("{len} bytes at {offset} are not inside file {file}, which has {file_len}")]
+    OutsideInput {
+        /// The file's number.
+        file: u32,
+        /// The first byte.
+        offset: u64,
+        /// How many.
+        len: u64,
+        /// The length of the file when it was opened.
+        file_len: u64,
+    },
+    /// The answer would not fit into the data window.
+    #[error("{len} bytes at {offset} are not inside the data window")]
+    OutsideWindow {
+        /// The first byte, in the window.
+        offset: u64,
+        /// How many.
+        len: u64,
+    },
+    /// It would write to an output that has no length yet.
+    #[error("file {0} has not been given a length yet")]
+    NotSized(u32),
+    /// It would size an output again.
+    #[error("file {0} has already been given its length")]
+    SizedTwice(u32),
+    /// The output would become longer than the request explains.
+    #[error("file {file} would have {len} bytes, {allowed} are allowed")]
+    TooLong {
+        /// The file's number.
+        file: u32,
+        /// The length.
+        len: u64,
+        /// The bound on it.
+        allowed: u64,
+    },
+    /// It would write outside the output.
+    #[error("{len} bytes at {offset} are not inside file {file}, which was given {file_len}")]
+    OutsideOutput {
+        /// The file's number.
+        file: u32,
+        /// The first byte.
+        offset: u64,
+        /// How many.
+        len: u64,
+        /// The length that the output was given.
+        file_len: u64,
+    },
+    /// The guest has asked for more operations than the request explains.
+    #[error("more than the {0} operations allowed")]
+    TooManyOperations(u64),
+    /// The guest has read more than the request explains.
+    #[error("more than the {0} bytes allowed would be read")]
+    TooMuchRead(u64),
+    /// The guest has written more than the request explains.
+    #[error("more than the {0} bytes allowed would be written")]
+    TooMuchWritten(u64),
+}

@@ -1,0 +1,123 @@
+//! Operations that have been checked.
+
+use crate::files::FileId;
+
+/// One checked operation. Offsets and lengths are in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operation {
+    /// An input's bytes into the data window.
+    Read(Read),
+    /// An output comes into being.
+    SetLen { file: FileId, len: u64 },
+    /// An input's bytes, or zeros, into an output.
+    Write(Write),
+}
+
+/// Bytes of an input on their way to the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Read {
+    pub(super) file: FileId,
+    pub(super) src: u64,
+    pub(super) window_at: u64,
+    pub(super) len: u64,
+}
+
+/// Bytes on their way into an output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Write {
+    pub(super) from: Source,
+    pub(super) to: FileId,
+    pub(super) dst: u64,
+    pub(super) len: u64,
+}
+
+/// Where an output's bytes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Zeros,
+    Input { file: FileId, at: u64 },
+}
+
+impl Operation {
+    /// This operation and the `next` one as one, if `next` continues this one.
+    fn joined(self, next: Self) -> Option<Self> {
+        match (self, next) {
+            (Self::Read(read), Self::Read(next)) => read.joined(next).map(Self::Read),
+            (Self::Write(write), Self::Write(next)) => write.joined(next).map(Self::Write),
+            _ => None,
+        }
+    }
+}
+
+impl Read {
+    fn joined(self, next: Self) -> Option<Self> {
+        let goes_on = next.file == self.file
+            && follows(self.src, self.len, next.src)
+            && follows(self.window_at, self.len, next.window_at);
+        goes_on.then_some(())?;
+        Some(Self { len: self.len.checked_add(next.len)?, ..self })
+    }
+}
+
+impl Write {
+    /// In parts that end where `dst` is a multiple of `step`, which keeps them apart in the page cache.
+    pub(super) fn in_steps(self, step: u64) -> impl Iterator<Item = Self> {
+        let mut rest = Some(self);
+        core::iter::from_fn(move || {
+            let (part, behind) = rest.take()?.first_step(step);
+            rest = behind;
+            Some(part)
+        })
+    }
+
+    /// The first of these parts, and what is behind it, if anything.
+    pub(super) fn first_step(self, step: u64) -> (Self, Option<Self>) {
+        self.split_at(step - self.dst % step)
+    }
+
+    /// The first `len` bytes, and what is behind them, if anything.
+    pub(super) fn split_at(self, len: u64) -> (Self, Option<Self>) {
+        if len >= self.len {
+            return (self, None);
+        }
+        let from = self.from.advanced(len).expect("a checked range ends inside a file");
+        (Self { len, ..self }, Some(Self { from, dst: self.dst + len, len: self.len - len, ..self }))
+    }
+
+    fn joined(self, next: Self) -> Option<Self> {
+        let goes_on = next.to == self.to
+            && follows(self.dst, self.len, next.dst)
+            && self.from.advanced(self.len) == Some(next.from);
+        goes_on.then_some(())?;
+        Some(Self { len: self.len.checked_add(next.len)?, ..self })
+    }
+}
+
+impl Source {
+    /// What comes `len` bytes later.
+    fn advanced(self, len: u64) -> Option<Self> {
+        match self {
+            Self::Zeros => Some(Self::Zeros),
+            Self::Input { file, at } => Some(Self::Input { file, at: at.checked_add(len)? }),
+        }
+    }
+}
+
+fn follows(start: u64, len: u64, next: u64) -> bool {
+    start.checked_add(len) == Some(next)
+}
+
+/// Joins neighbours that continue each other, so that a guest that plans block by block still moves big pieces.
+pub(super) fn merge(operations: Vec<Operation>) -> Vec<Operation> {
+    let mut merged: Vec<Operation> = Vec::with_capacity(operations.len());
+    for next in operations {
+        match merged.last_mut() {
+            Some(last) => match last.joined(next) {
+                Some(joined) => *last = joined,
+                None => merged.push(next),
+            },
+            None => merged.push(next),
+        }
+    }
+    merged
+}

@@ -1,0 +1,105 @@
+//! How far it is, whether it goes on, and who is told.
+
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use core::time::Duration;
+use std::time::Instant;
+
+use super::fault::ExecError;
+use crate::files::FileError;
+
+/// Is told how far a command is, about ten times a second, on the thread that runs the executor.
+pub trait Observer {
+    /// `written` of the `planned` bytes have been written to outputs. More may be planned later.
+    fn tick(&mut self, written: u64, planned: u64);
+}
+
+/// The time between two ticks.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Tells the observer when it is time.
+pub(super) struct Ticker<'a> {
+    observer: &'a mut dyn Observer,
+    planned: u64,
+    last: Instant,
+}
+
+impl<'a> Ticker<'a> {
+    pub(super) fn new(observer: &'a mut dyn Observer) -> Self {
+        Self { observer, planned: 0, last: Instant::now() }
+    }
+
+    /// From now on, `planned` bytes are what is to be written.
+    pub(super) fn plan(&mut self, planned: u64) {
+        self.planned = planned;
+    }
+
+    /// The time until the next tick.
+    pub(super) fn due_in(&self) -> Duration {
+        TICK.saturating_sub(self.last.elapsed())
+    }
+
+    pub(super) fn tick_if_due(&mut self, written: u64) {
+        if self.due_in().is_zero() {
+            self.observer.tick(written, self.planned);
+            self.last = Instant::now();
+        }
+    }
+}
+
+/// What everybody who works on one ring shares. The atomics order nothing else, so that relaxed is enough.
+pub(super) struct Shift<'a> {
+    /// The user wants an end.
+    interrupted: &'a AtomicBool,
+    /// Bytes written to outputs since the command began.
+    written: &'a AtomicU64,
+    /// Somebody has failed.
+    over: AtomicBool,
+}
+
+/// Why a worker stopped before its work was done.
+#[derive(Debug)]
+pub(super) enum Stopped {
+    /// It failed itself.
+    Failed(FileError),
+    /// The user interrupted, or another one failed.
+    Told,
+}
+
+impl<'a> Shift<'a> {
+    pub(super) fn new(interrupted: &'a AtomicBool, written: &'a AtomicU64) -> Self {
+        Self { interrupted, written, over: AtomicBool::new(false) }
+    }
+
+    /// To be asked before every buffer.
+    pub(super) fn go_on(&self) -> Result<(), Stopped> {
+        let stop = self.interrupted.load(Relaxed) || self.over.load(Relaxed);
+        if stop { Err(Stopped::Told) } else { Ok(()) }
+    }
+
+    pub(super) fn wrote(&self, len: u64) {
+        self.written.fetch_add(len, Relaxed);
+    }
+
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Relaxed)
+    }
+
+    /// Lets everybody stop.
+    pub(super) fn end(&self) {
+        self.over.store(true, Relaxed);
+    }
+
+    /// What the first stop means to the caller: if nobody had failed before, it was the user.
+    pub(super) fn error(&self, stopped: Stopped) -> ExecError {
+        match stopped {
+            Stopped::Failed(error) => error.into(),
+            Stopped::Told => ExecError::Interrupted { written: self.written() },
+        }
+    }
+}
+
+impl From<FileError> for Stopped {
+    fn from(error: FileError) -> Self {
+        Self::Failed(error)
+    }
+}

@@ -1,0 +1,184 @@
+//! Hostile records: each is refused, for its own reason, and nothing of its ring is done.
+
+use guest_abi::exchange::DATA_LEN;
+
+use super::super::check::{Ledger, check};
+use super::*;
+use crate::exec::OperationFault as Fault;
+use crate::files::Role;
+
+/// Files 0 and 1 are inputs of 1000 and 2000 bytes, 2 and 3 outputs.
+const ROLES: [Role; 4] = [Role::Input { len: 1000 }, Role::Input { len: 2000 }, Role::Output, Role::Output];
+
+const LIMITS: Limits = Limits { output_len: 5000, written: 6000, read: 3000, operations: 8 };
+
+/// The number of the operation that is refused, and why.
+fn refused(records: &[Record]) -> (u64, Fault) {
+    match check(records, &ROLES, &LIMITS, &Ledger::default()) {
+        Err(ExecError::Refused { number, fault }) => (number, fault),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Why the record is refused after output 2 has been given 4000 bytes.
+fn fault(record: Record) -> Fault {
+    let (number, fault) = refused(&[set_len(2, 4000), record]);
+    assert_eq!(number, 2);
+    fault
+}
+
+#[test]
+fn accepts_what_is_inside_everything() {
+    let records = [
+        set_len(2, 5000),
+        set_len(3, 0),
+        read(0, 0, 0, 1000),
+        read(1, 1999, DATA_LEN - 1, 1),
+        read(1, 1, 0, 1999),
+        copy(0, 0, 2, 4000, 1000),
+        zero(2, 0, 4000),
+        copy(1, 1000, 2, 0, 1000),
+    ];
+    let (operations, ledger) = check(&records, &ROLES, &LIMITS, &Ledger::default()).unwrap();
+    assert_eq!(operations.len(), 8);
+    assert_eq!((ledger.operations, ledger.read, ledger.written), (8, 3000, 6000));
+}
+
+#[test]
+fn unknown_operations() {
+    for op in [0, 5, u32::MAX] {
+        assert_eq!(fault(Record { op, ..Record::default() }), Fault::UnknownOperation(op));
+    }
+}
+
+#[test]
+fn unused_fields() {
+    let cases = [
+        ("reserved", Record { reserved: 7, ..read(0, 0, 0, 1) }),
+        ("reserved", Record { reserved: 7, ..set_len(3, 1) }),
+        ("reserved", Record { reserved: 7, ..copy(0, 0, 2, 0, 1) }),
+        ("reserved", Record { reserved: 7, ..zero(2, 0, 1) }),
+        ("src_file", Record { src_file: 7, ..read(0, 0, 0, 1) }),
+        ("src_file", Record { src_file: 7, ..set_len(3, 1) }),
+        ("dst", Record { dst: 7, ..set_len(3, 1) }),
+        ("src", Record { src: 7, ..set_len(3, 1) }),
+        ("src_file", Record { src_file: 7, ..zero(2, 0, 1) }),
+        ("src", Record { src: 7, ..zero(2, 0, 1) }),
+    ];
+    for (field, record) in cases {
+        assert_eq!(fault(record), Fault::UnusedField { field, value: 7 });
+    }
+}
+
+#[test]
+fn files_that_are_not_there() {
+    for file in [4, u32::MAX] {
+        assert_eq!(fault(read(file, 0, 0, 1)), Fault::NoSuchFile(file));
+        assert_eq!(fault(set_len(file, 1)), Fault::NoSuchFile(file));
+        assert_eq!(fault(zero(file, 0, 1)), Fault::NoSuchFile(file));
+        assert_eq!(fault(copy(file, 0, 2, 0, 1)), Fault::NoSuchFile(file));
+        assert_eq!(fault(copy(0, 0, file, 0, 1)), Fault::NoSuchFile(file));
+    }
+}
+
+#[test]
+fn roles() {
+    assert_eq!(fault(read(2, 0, 0, 1)), Fault::NotAnInput(2));
+    assert_eq!(fault(copy(3, 0, 2, 0, 1)), Fault::NotAnInput(3));
+    assert_eq!(fault(set_len(0, 1)), Fault::NotAnOutput(0));
+    assert_eq!(fault(zero(1, 0, 1)), Fault::NotAnOutput(1));
+    assert_eq!(fault(copy(0, 0, 1, 0, 1)), Fault::NotAnOutput(1));
+    assert_eq!(fault(copy(0, 0, 0, 0, 1)), Fault::OntoItself(0));
+    assert_eq!(fault(copy(2, 0, 2, 0, 1)), Fault::OntoItself(2));
+}
+
+#[test]
+fn nothing_at_all() {
+    assert_eq!(fault(read(0, 0, 0, 0)), Fault::Empty);
+    assert_eq!(fault(copy(0, 0, 2, 0, 0)), Fault::Empty);
+    assert_eq!(fault(zero(2, 0, 0)), Fault::Empty);
+}
+
+#[test]
+fn outside_the_input() {
+    for (offset, len) in [(0, 1001), (999, 2), (1000, 1), (u64::MAX, 1), (1, u64::MAX), (u64::MAX, u64::MAX)]
+    {
+        let expected = Fault::OutsideInput { file: 0, offset, len, file_len: 1000 };
+        assert_eq!(fault(read(0, offset, 0, len)), expected);
+        assert_eq!(fault(copy(0, offset, 2, 0, len)), expected);
+    }
+}
+
+#[test]
+fn outside_the_window() {
+    for offset in [DATA_LEN - 9, DATA_LEN, u64::MAX] {
+        assert_eq!(fault(read(0, 0, offset, 10)), Fault::OutsideWindow { offset, len: 10 });
+    }
+}
+
+#[test]
+fn sizes() {
+    assert_eq!(fault(zero(3, 0, 1)), Fault::NotSized(3));
+    assert_eq!(fault(copy(0, 0, 3, 0, 1)), Fault::NotSized(3));
+    assert_eq!(fault(set_len(2, 4000)), Fault::SizedTwice(2));
+    for len in [5001, u64::MAX] {
+        assert_eq!(fault(set_len(3, len)), Fault::TooLong { file: 3, len, allowed: 5000 });
+    }
+    assert_eq!(refused(&[zero(2, 0, 1), set_len(2, 4000)]), (1, Fault::NotSized(2)));
+}
+
+#[test]
+fn outside_the_output() {
+    for (offset, len) in [(3999, 2), (4000, 1), (u64::MAX, 1), (1, u64::MAX)] {
+        let expected = Fault::OutsideOutput { file: 2, offset, len, file_len: 4000 };
+        assert_eq!(fault(zero(2, offset, len)), expected);
+    }
+    let expected = Fault::OutsideOutput { file: 2, offset: 3001, len: 1000, file_len: 4000 };
+    assert_eq!(fault(copy(0, 0, 2, 3001, 1000)), expected);
+}
+
+#[test]
+fn budgets() {
+    let too_many = [[set_len(2, 10)].as_slice(), &[zero(2, 0, 1); 8]].concat();
+    assert_eq!(refused(&too_many), (9, Fault::TooManyOperations(8)));
+    let too_much = [set_len(2, 4000), zero(2, 0, 4000), zero(2, 0, 2000), zero(2, 0, 1)];
+    assert_eq!(refused(&too_much), (4, Fault::TooMuchWritten(6000)));
+    let too_much = [read(1, 0, 0, 2000), read(0, 0, 0, 1000), read(0, 0, 0, 1)];
+    assert_eq!(refused(&too_much), (3, Fault::TooMuchRead(3000)));
+}
+
+#[test]
+fn budgets_are_for_all_rings_together() {
+    let (_, ledger) = check(&[set_len(2, 10)], &ROLES, &LIMITS, &Ledger::default()).unwrap();
+    let error = check(&[zero(2, 0, 1); 8], &ROLES, &LIMITS, &ledger).unwrap_err();
+    assert_eq!(error.to_string(), "operation 9 of the guest: more than the 8 operations allowed");
+    let error = check(&[set_len(2, 10)], &ROLES, &LIMITS, &ledger).unwrap_err();
+    assert_eq!(error.to_string(), "operation 2 of the guest: file 2 has already been given its length");
+}
+
+#[test]
+fn counters_do_not_overflow() {
+    let roles = [Role::Input { len: u64::MAX }, Role::Output];
+    let all = [set_len(1, u64::MAX), zero(1, 0, u64::MAX), zero(1, 0, 1)];
+    let error = check(&all, &roles, &NO_LIMITS, &Ledger::default()).unwrap_err();
+    assert!(matches!(error, ExecError::Refused { number: 3, fault: Fault::TooMuchWritten(u64::MAX) }));
+}
+
+#[test]
+fn one_bad_record_and_nothing_of_its_ring_is_done() {
+    let fixture = Fixture::new().input("in", b"input");
+    fs::write(fixture.path("out"), b"old content").unwrap();
+    let mut fixture = fixture.output("out");
+    fixture.run(NO_LIMITS, |executor, window| {
+        let records = [read(0, 0, 0, 5), set_len(1, 5), copy(0, 0, 1, 0, 5), zero(1, 5, 1)];
+        let error = executor.carry_out(&records, &window.slice()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "operation 4 of the guest: 1 bytes at 5 are not inside file 1, which was given 5"
+        );
+        assert_eq!((executor.operations(), executor.written()), (0, 0));
+        assert_eq!(executor.files().outputs_touched().count(), 0);
+        assert_eq!(window.0[..5], [0; 5]);
+    });
+    assert_eq!(fixture.content("out"), b"old content");
+}

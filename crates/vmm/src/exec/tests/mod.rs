@@ -1,0 +1,131 @@
+//! Tests of the executor, from the outside: records in, files out.
+
+mod data;
+mod failures;
+mod faults;
+mod merging;
+mod random;
+
+use core::sync::atomic::AtomicBool;
+use std::fs;
+use std::path::PathBuf;
+
+use guest_abi::exchange::{COPY, DATA_LEN, READ, Record, SET_LEN, ZERO};
+use tempfile::TempDir;
+use vm_memory::VolatileSlice;
+
+use super::*;
+
+const NO_LIMITS: Limits =
+    Limits { output_len: u64::MAX, written: u64::MAX, read: u64::MAX, operations: u64::MAX };
+
+fn read(file: u32, src: u64, dst: u64, len: u64) -> Record {
+    Record { op: READ, file, src, dst, len, ..Record::default() }
+}
+
+fn set_len(file: u32, len: u64) -> Record {
+    Record { op: SET_LEN, file, len, ..Record::default() }
+}
+
+fn copy(src_file: u32, src: u64, file: u32, dst: u64, len: u64) -> Record {
+    Record { op: COPY, file, src_file, dst, src, len, ..Record::default() }
+}
+
+fn zero(file: u32, dst: u64, len: u64) -> Record {
+    Record { op: ZERO, file, dst, len, ..Record::default() }
+}
+
+/// An observer that is not interested.
+struct Nobody;
+
+impl Observer for Nobody {
+    fn tick(&mut self, _written: u64, _planned: u64) {}
+}
+
+/// The files of one test.
+struct Fixture {
+    dir: TempDir,
+    files: Files,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), files: Files::new() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn input(mut self, name: &str, content: &[u8]) -> Self {
+        let path = self.path(name);
+        fs::write(&path, content).unwrap();
+        self.files.add_input(&path).unwrap();
+        self
+    }
+
+    fn output(mut self, name: &str) -> Self {
+        let path = self.path(name);
+        self.files.add_output(&path).unwrap();
+        self
+    }
+
+    fn content(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap()
+    }
+
+    /// Lets `play` play the guest.
+    fn run<T>(&mut self, limits: Limits, play: impl FnOnce(&mut Executor<'_>, &mut Window) -> T) -> T {
+        let interrupted = AtomicBool::new(false);
+        let files = core::mem::take(&mut self.files);
+        let mut nobody = Nobody;
+        let mut executor = Executor::new(files, limits, &interrupted, &mut nobody);
+        play(&mut executor, &mut Window::new())
+    }
+
+    /// Plays a guest that rings once.
+    fn ring(&mut self, records: &[Record]) -> Result<(), ExecError> {
+        self.run(NO_LIMITS, |executor, window| {
+            executor.carry_out(records, &window.slice())?;
+            executor.finish()
+        })
+    }
+}
+
+/// The guest's data window.
+struct Window(Vec<u8>);
+
+impl Window {
+    fn new() -> Self {
+        Self(vec![0; usize::try_from(DATA_LEN).unwrap()])
+    }
+
+    fn slice(&mut self) -> VolatileSlice<'_> {
+        VolatileSlice::from(self.0.as_mut_slice())
+    }
+}
+
+/// Bytes that are different everywhere, so that none can be taken for its neighbour.
+fn pattern(len: usize, seed: u64) -> Vec<u8> {
+    let mut random = Random(seed);
+    let mut bytes: Vec<u8> = (0..len.div_ceil(8)).flat_map(|_| random.next().to_le_bytes()).collect();
+    bytes.truncate(len);
+    bytes
+}
+
+/// The splitmix64 generator: the same numbers in every run.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}

@@ -1,0 +1,132 @@
+//! Files that are read.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::libc::off_t;
+use nix::unistd::{Whence, lseek};
+
+use super::error::{FileError, FileErrorKind, FileOperation};
+use super::kind::{FileKind, Nature};
+use super::open::open;
+
+/// A file that is read.
+#[derive(Debug)]
+pub(crate) struct Input {
+    path: PathBuf,
+    file: File,
+    nature: Nature,
+    len: u64,
+}
+
+/// A part of a file that is all data, or all hole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    /// It reads as zeros, and need not be read.
+    pub(crate) is_hole: bool,
+    /// The byte behind it.
+    pub(crate) end: u64,
+}
+
+impl Input {
+    /// Opens the file at `path`.
+    pub(super) fn open(path: &Path) -> Result<Self, FileError> {
+        Self::try_open(path).map_err(|kind| FileError::new(path, FileOperation::Open, kind))
+    }
+
+    fn try_open(path: &Path) -> Result<Self, FileErrorKind> {
+        // A socket cannot be opened at all: looking first gives the better message.
+        Nature::of(&fs::metadata(path)?)?;
+        let (file, nature) = open(path, OpenOptions::new().read(true), OFlag::empty())?;
+        let len = if nature.kind == FileKind::CharacterDevice { 0 } else { end_of(&file)? };
+        Ok(Self { path: path.to_owned(), file, nature, len })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn nature(&self) -> Nature {
+        self.nature
+    }
+
+    /// Its length in bytes when it was opened.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Fills `buf` with the bytes from `offset` on.
+    ///
+    /// # Errors
+    ///
+    /// When reading fails, or the file has become too short.
+    pub(crate) fn read_exact_at(&self, mut buf: &mut [u8], mut offset: u64) -> Result<(), FileError> {
+        while !buf.is_empty() {
+            match self.file.read_at(buf, offset) {
+                Ok(0) => return Err(self.shrunk(offset)),
+                Ok(count) => {
+                    buf = &mut buf[count..];
+                    offset += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.failed(error).at(offset)),
+            }
+        }
+        Ok(())
+    }
+
+    /// What the bytes from `start` on are, up to `end` at most. There must be one.
+    ///
+    /// # Errors
+    ///
+    /// When the file has become shorter than `end`.
+    pub(crate) fn span(&self, start: u64, end: u64) -> Result<Span, FileError> {
+        match seek(&self.file, start, Whence::SeekData) {
+            Ok(data) if data > start => Ok(Span { is_hole: true, end: data.min(end) }),
+            Ok(_) => {
+                // A hole right here, where data has just been, is somebody's who is changing the file.
+                let hole = seek(&self.file, start, Whence::SeekHole).ok().filter(|&hole| hole > start);
+                Ok(Span { is_hole: false, end: hole.map_or(end, |hole| hole.min(end)) })
+            }
+            // No data from here to the end of the file, wherever that is now.
+            Err(Errno::ENXIO) => self.hole_to(start, end),
+            // Neither block devices nor all file systems tell.
+            Err(_) => Ok(Span { is_hole: false, end }),
+        }
+    }
+
+    fn hole_to(&self, start: u64, end: u64) -> Result<Span, FileError> {
+        let len = end_of(&self.file).map_err(|error| self.failed(error).at(start))?;
+        if len < end {
+            return Err(self.shrunk(len));
+        }
+        Ok(Span { is_hole: true, end })
+    }
+
+    /// The file ends at `offset`, or before.
+    fn shrunk(&self, offset: u64) -> FileError {
+        let len = end_of(&self.file).map_or(offset, |len| len.min(offset));
+        self.failed(FileErrorKind::Shrunk { len, opened_len: self.len }).at(offset)
+    }
+
+    fn failed(&self, kind: impl Into<FileErrorKind>) -> FileError {
+        FileError::new(&self.path, FileOperation::Read, kind)
+    }
+}
+
+/// The length of a regular file or a block device in bytes.
+pub(super) fn end_of(file: &File) -> Result<u64, Errno> {
+    seek(file, 0, Whence::SeekEnd)
+}
+
+/// Where `whence` leads from `offset`. All other I/O is positional, so that moving the file's own position does not
+/// matter, not even from several threads.
+fn seek(file: &File, offset: u64, whence: Whence) -> Result<u64, Errno> {
+    let offset = off_t::try_from(offset).map_err(|_| Errno::EOVERFLOW)?;
+    let found = lseek(file, offset, whence)?;
+    u64::try_from(found).map_err(|_| Errno::EOVERFLOW)
+}

@@ -1,0 +1,100 @@
+//! What a file is, and which file it is.
+
+use core::fmt;
+use std::fs::{FileType, Metadata};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+
+use super::error::FileErrorKind;
+
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FileKind {
+    /// A regular file.
+    Regular,
+    /// A block device, such as a disk or a partition.
+    BlockDevice,
+    /// A character device, such as `/dev/null`. It has no length.
+    CharacterDevice,
+    /// A directory.
+    Directory,
+    /// A FIFO, also known as a named pipe.
+    Fifo,
+    /// A socket.
+    Socket,
+}
+
+impl FileKind {
+    /// The kind of what a path leads to, symbolic links followed.
+    fn of(file_type: FileType) -> Self {
+        if file_type.is_dir() {
+            Self::Directory
+        } else if file_type.is_fifo() {
+            Self::Fifo
+        } else if file_type.is_socket() {
+            Self::Socket
+        } else if file_type.is_block_device() {
+            Self::BlockDevice
+        } else if file_type.is_char_device() {
+            Self::CharacterDevice
+        } else {
+            Self::Regular
+        }
+    }
+}
+
+impl fmt::Display for FileKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Regular => "a regular file",
+            Self::BlockDevice => "a block device",
+            Self::CharacterDevice => "a character device",
+            Self::Directory => "a directory",
+            Self::Fifo => "a FIFO",
+            Self::Socket => "a socket",
+        })
+    }
+}
+
+/// What a file is, of those that a command can work with, and which one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Nature {
+    pub(super) kind: FileKind,
+    identity: Identity,
+}
+
+impl Nature {
+    /// The nature of what can be read or written in any order; a directory or a stream is refused.
+    pub(super) fn of(metadata: &Metadata) -> Result<Self, FileErrorKind> {
+        use FileKind::{BlockDevice, CharacterDevice, Directory, Fifo, Regular, Socket};
+        match FileKind::of(metadata.file_type()) {
+            kind @ (Regular | BlockDevice | CharacterDevice) => {
+                Ok(Self { kind, identity: Identity::of(metadata) })
+            }
+            kind @ (Directory | Fifo | Socket) => Err(FileErrorKind::Unusable(kind)),
+        }
+    }
+
+    pub(super) fn is_same_file(&self, other: &Self) -> bool {
+        self.identity == other.identity
+    }
+}
+
+/// Which file it is, whatever the path to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Identity {
+    /// By its place in a file system.
+    Inode { dev: u64, ino: u64 },
+    /// By the device behind it: several nodes can lead to one.
+    BlockDevice { rdev: u64 },
+}
+
+impl Identity {
+    fn of(metadata: &Metadata) -> Self {
+        if metadata.file_type().is_block_device() {
+            Self::BlockDevice { rdev: metadata.rdev() }
+        } else {
+            Self::Inode { dev: metadata.dev(), ino: metadata.ino() }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Files that are written.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+
+use super::error::{FileError, FileErrorKind, FileOperation};
+use super::input::end_of;
+use super::kind::{FileKind, Nature};
+use super::open::open;
+
+/// A file that is to be written.
+#[derive(Debug)]
+pub(crate) struct Output {
+    path: PathBuf,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Nothing has been done to it. What was at the path, if anything.
+    Found(Option<Nature>),
+    /// It is this command's.
+    Made(Opened),
+}
+
+/// An output that has been opened, and not been changed yet.
+#[derive(Debug)]
+pub(super) struct Opened {
+    file: File,
+    pub(super) nature: Nature,
+}
+
+impl Output {
+    /// Looks at what is at `path`.
+    pub(super) fn find(path: &Path) -> Result<Self, FileError> {
+        match find(path) {
+            Ok(found) => Ok(Self { path: path.to_owned(), state: State::Found(found) }),
+            Err(kind) => Err(FileError::new(path, FileOperation::Create, kind)),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is at the path, if anything.
+    pub(super) fn nature(&self) -> Option<Nature> {
+        match &self.state {
+            State::Found(found) => *found,
+            State::Made(opened) => Some(opened.nature),
+        }
+    }
+
+    fn is_a(&self, kind: FileKind) -> bool {
+        self.nature().is_some_and(|nature| nature.kind == kind)
+    }
+
+    pub(crate) fn is_made(&self) -> bool {
+        matches!(self.state, State::Made(_))
+    }
+
+    /// Opens the file, creating it if it is not there, and changes nothing in it.
+    ///
+    /// A block device is opened exclusively, which fails if it is mounted, part of a volume, or otherwise in use by
+    /// the system: `qemu-img` would write under a mounted file system's feet.
+    pub(super) fn open(&self) -> Result<Opened, FileError> {
+        self.try_open().map_err(|kind| self.failed(FileOperation::Create, kind))
+    }
+
+    fn try_open(&self) -> Result<Opened, FileErrorKind> {
+        let is_block_device = self.is_a(FileKind::BlockDevice);
+        let flags = if is_block_device { OFlag::O_EXCL } else { OFlag::empty() };
+        let mut options = OpenOptions::new();
+        options.write(true).create(!is_block_device).truncate(false).mode(0o644);
+        let (file, nature) = open(&self.path, &mut options, flags)?;
+        Ok(Opened { file, nature })
+    }
+
+    /// Takes over what was opened here, and gives it `len` bytes. A regular file loses what was in it.
+    pub(super) fn make(&mut self, opened: Opened, len: u64) -> Result<(), FileError> {
+        let is_regular = opened.nature.kind == FileKind::Regular;
+        if !is_regular {
+            opened.fit(len).map_err(|kind| self.failed(FileOperation::Resize, kind))?;
+        }
+        self.state = State::Made(opened);
+        if is_regular {
+            let resized = self.file().set_len(0).and_then(|()| self.file().set_len(len));
+            resized.map_err(|error| self.failed(FileOperation::Resize, error))?;
+        }
+        Ok(())
+    }
+
+    /// Writes all of `bytes` at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// When writing fails; the error names the first byte that could not be written.
+    ///
+    /// # Panics
+    ///
+    /// If the output has not been made.
+    pub(crate) fn write_all_at(&self, mut bytes: &[u8], mut offset: u64) -> Result<(), FileError> {
+        let file = self.file();
+        while !bytes.is_empty() {
+            match file.write_at(bytes, offset) {
+                Ok(count) if count > 0 => {
+                    bytes = &bytes[count..];
+                    offset += count as u64;
+                }
+                Ok(_) => return Err(self.not_written(io::ErrorKind::WriteZero.into(), offset)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.not_written(error, offset)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until everything is on the medium. Errors of delayed writing show here at the latest.
+    ///
+    /// # Errors
+    ///
+    /// When syncing fails.
+    ///
+    /// # Panics
+    ///
+    /// If the output has not been made.
+    pub(crate) fn sync(&self) -> Result<(), FileError> {
+        let synced = self.file().sync_data();
+        let cannot = |error: &io::Error| error.raw_os_error().map(Errno::from_raw) == Some(Errno::EINVAL);
+        match synced {
+            // Most character devices have nothing to sync.
+            Err(error) if self.is_a(FileKind::CharacterDevice) && cannot(&error) => Ok(()),
+            synced => synced.map_err(|error| self.failed(FileOperation::Sync, error)),
+        }
+    }
+
+    fn file(&self) -> &File {
+        match &self.state {
+            State::Made(opened) => &opened.file,
+            State::Found(_) => panic!("'{}' has not been made", self.path.display()),
+        }
+    }
+
+    fn not_written(&self, error: io::Error, offset: u64) -> FileError {
+        self.failed(FileOperation::Write, error).at(offset)
+    }
+
+    fn failed(&self, operation: FileOperation, kind: impl Into<FileErrorKind>) -> FileError {
+        FileError::new(&self.path, operation, kind)
+    }
+}
+
+impl Opened {
+    /// Whether `needed` bytes fit on the device.
+    fn fit(&self, needed: u64) -> Result<(), FileErrorKind> {
+        let device_len = match self.nature.kind {
+            FileKind::BlockDevice => end_of(&self.file)?,
+            _ => 0,
+        };
+        if needed <= device_len { Ok(()) } else { Err(FileErrorKind::CannotGrow { device_len, needed }) }
+    }
+}
+
+/// What is at `path`, if anything.
+fn find(path: &Path) -> Result<Option<Nature>, FileErrorKind> {
+    if path.as_os_str().is_empty() {
+        return Err(FileErrorKind::NoName);
+    }
+    match fs::metadata(path) {
+        Ok(metadata) => Nature::of(&metadata).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            find_parent(path)?;
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes sure that there is something to create `path` in.
+fn find_parent(path: &Path) -> io::Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    fs::metadata(parent).map(drop)
+}

@@ -1,0 +1,36 @@
+//! The host's side of instar's wall.
+//!
+//! A command opens its files, starts a guest that interprets them, and does what the guest asks for: it moves bytes,
+//! and looks at none of them. This crate knows no image format.
+//!
+//! | module | layer |
+//! |---|---|
+//! | [`session`] | [`Job`]: one command, from its files to its report |
+//! | [`sandbox`] | what runs a guest, and the ways in which a guest ends badly |
+//! | [`kvm`] | the sandbox that is a virtual machine |
+//! | [`image`] | a guest binary, taken apart |
+//! | `ring` | what the guest said with one ring of the doorbell |
+//! | [`exec`] | what it asked for: checked, merged, and done on all processors |
+//! | [`files`] | the files of a command, opened by the host and by nobody else |
+//! | [`error`](mod@error) | every way a command can end other than well |
+//!
+//! `unsafe` is in [`kvm`] alone.
+
+#![deny(unsafe_code)]
+
+pub mod error;
+pub mod exec;
+pub mod files;
+pub mod image;
+pub mod kvm;
+mod ring;
+pub mod sandbox;
+pub mod session;
+
+pub use error::{Error, Failed};
+pub use exec::{Limits, Observer};
+pub use files::{FileId, Files};
+pub use image::GuestImage;
+pub use ring::FailureKind;
+pub use sandbox::GuestFault;
+pub use session::Job;

@@ -1,0 +1,116 @@
+//! One command: a guest is started, and what it asks for is done until it has finished.
+
+use core::sync::atomic::AtomicBool;
+use core::time::Duration;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use guest_abi::boot::{BootPage, MAX_FILES, MAX_REQUEST_LEN};
+use zerocopy::{FromBytes, FromZeros};
+
+use crate::error::{Error, Failed, ImageFailure};
+use crate::exec::{Executor, Limits, Observer};
+use crate::files::{FileId, Files};
+use crate::image::GuestImage;
+use crate::kvm::KvmSandbox;
+use crate::ring::{Ring, Said, data_window};
+use crate::sandbox::{GuestFault, Sandbox};
+
+/// What a guest is to do, with what.
+#[derive(Debug)]
+pub struct Job<'a> {
+    /// The guest.
+    pub image: &'a GuestImage<'a>,
+    /// Its request, in the command's own form.
+    pub request: &'a [u8],
+    /// The bounds of what it may ask for.
+    pub limits: Limits,
+    /// The processor time that it gets between two doorbells.
+    pub guest_time: Duration,
+    /// Set by a signal handler when the command is to end early.
+    pub interrupted: Arc<AtomicBool>,
+}
+
+impl Job<'_> {
+    /// Does it, on `files`. Returns the guest's report, which has the command's own form.
+    ///
+    /// # Errors
+    ///
+    /// Every way there is to fail; and which outputs are incomplete then.
+    pub fn run<Report: FromBytes>(
+        &self,
+        files: Files,
+        observer: &mut dyn Observer,
+    ) -> Result<Report, Failed> {
+        let boot = boot_page(&files, self.request);
+        let mut executor = Executor::new(files, self.limits, &self.interrupted, observer);
+        self.serve(&boot, &mut executor).map_err(|error| {
+            let incomplete = executor.files().outputs_touched().map(ToOwned::to_owned).collect();
+            Failed { error, incomplete }
+        })
+    }
+
+    fn serve<Report: FromBytes>(
+        &self,
+        boot: &BootPage,
+        executor: &mut Executor<'_>,
+    ) -> Result<Report, Error> {
+        let interrupted = Arc::clone(&self.interrupted);
+        let mut sandbox = KvmSandbox::new(self.image, boot, self.guest_time, interrupted)?;
+        let report = serve(&mut sandbox, executor)?;
+        let report = Report::read_from_bytes(&report);
+        let report = report.map_err(|_| GuestFault::Nonsense("a report of another size"))?;
+        executor.finish()?;
+        Ok(report)
+    }
+}
+
+/// What the guest is told.
+///
+/// # Panics
+///
+/// With more files, or a longer request, than a command can have.
+fn boot_page(files: &Files, request: &[u8]) -> BootPage {
+    let mut boot = BootPage::new_zeroed();
+    let entries: Vec<_> = files.boot_entries().collect();
+    assert!(entries.len() <= MAX_FILES && request.len() <= MAX_REQUEST_LEN, "the command fits the boot page");
+    boot.files[..entries.len()].copy_from_slice(&entries);
+    boot.request[..request.len()].copy_from_slice(request);
+    let fits = "both are below the size of a page";
+    boot.header.file_count = u32::try_from(entries.len()).expect(fits);
+    boot.header.request_len = u32::try_from(request.len()).expect(fits);
+    boot
+}
+
+/// Answers the guest's doorbell until it has finished, and returns its report.
+fn serve(sandbox: &mut impl Sandbox, executor: &mut Executor<'_>) -> Result<Vec<u8>, Error> {
+    loop {
+        sandbox.run()?;
+        let ring = Ring::read(&sandbox.exchange())?;
+        if let Said::Failed { kind, file, at, what } = ring.said {
+            let (file, is_input) = named(executor.files(), file)?;
+            return Err(ImageFailure { kind, file, is_input, at, what }.into());
+        }
+        let exchange = sandbox.exchange();
+        executor.carry_out(&ring.records, &data_window(&exchange))?;
+        check_totals(&ring, executor)?;
+        if let Said::Finished(report) = ring.said {
+            return Ok(report);
+        }
+    }
+}
+
+/// The path of the file that a failure is about, and whether it is an input.
+fn named(files: &Files, number: u32) -> Result<(PathBuf, bool), GuestFault> {
+    let id = FileId(number);
+    let path = files.path(id).ok_or(GuestFault::Nonsense("a failure of a file that there is not"))?;
+    Ok((path.to_owned(), files.is_input(id)))
+}
+
+fn check_totals(ring: &Ring, executor: &Executor<'_>) -> Result<(), GuestFault> {
+    let same = |what, claimed, counted| {
+        if claimed == counted { Ok(()) } else { Err(GuestFault::Lie { what, claimed, counted }) }
+    };
+    same("operations", ring.total_operations, executor.operations())?;
+    same("bytes written", ring.total_written, executor.written())
+}
