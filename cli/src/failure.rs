@@ -1,0 +1,124 @@
+//! Why a command failed, in words that say what to do.
+
+use core::fmt;
+use std::ffi::OsString;
+
+use fmt_core::Format;
+use vmm::exec::ExecError;
+use vmm::files::FileError;
+use vmm::kvm::KvmError;
+use vmm::{Error, Failed, FailureKind, GuestFault};
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// An operand that the command does not have.
+    UnknownOperand(String),
+    /// A number that is none: the operand's name, and its value.
+    NotANumber(&'static str, String),
+    /// A number that an operand does not allow: the operand's name, and what it does.
+    OutOfRange { operand: &'static str, min: u64, max: u64 },
+    /// A required operand is not there.
+    Missing(&'static str),
+    /// There is no format of that name.
+    UnknownFormat(String),
+    /// The name of a file that names a protocol, and that protocol.
+    Protocol(String, OsString),
+    /// A file cannot be used. Nothing was touched.
+    File(FileError),
+    /// The command was begun and failed.
+    Run(Failed),
+}
+
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        Self::File(error)
+    }
+}
+
+impl From<Failed> for Failure {
+    fn from(failed: Failed) -> Self {
+        Self::Run(failed)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownOperand(name) => write!(f, "unrecognized operand '{}'", name.escape_debug())?,
+            Self::NotANumber(operand, value) => {
+                write!(f, "invalid {operand}: '{}' is not a number", value.escape_debug())?;
+            }
+            Self::OutOfRange { operand, min, max } => {
+                write!(f, "invalid {operand}: it must be between {min} and {max}")?;
+            }
+            Self::Missing(operand) => {
+                write!(f, "no {operand}= was given: both an input and an output are needed")?;
+            }
+            Self::UnknownFormat(name) => write!(f, "unknown format '{}'", name.escape_debug())?,
+            Self::Protocol(protocol, _) => {
+                write!(
+                    f,
+                    "unknown protocol '{}': instar reads and writes files only",
+                    protocol.escape_debug()
+                )?;
+            }
+            Self::File(error) => write!(f, "{error}")?,
+            Self::Run(failed) => {
+                write!(f, "{}", failed.error)?;
+                for path in &failed.incomplete {
+                    write!(f, "\n  '{}' is incomplete", path.display())?;
+                }
+            }
+        }
+        match self.hint() {
+            Some(hint) => write!(f, "\n  hint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Failure {
+    /// What the user can do.
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::UnknownOperand(_) | Self::Missing(_) => {
+                Some("instar dd --help lists the operands".to_owned())
+            }
+            Self::NotANumber(..) => Some(
+                "numbers are like 512, 0x200, 64k or 1.5M; the suffixes are b, k, M, G, T, P, E".to_owned(),
+            ),
+            Self::OutOfRange { .. } => None,
+            Self::UnknownFormat(_) => {
+                let names: Vec<_> = Format::ALL.iter().map(|format| format.name()).collect();
+                Some(format!("the formats are {}", names.join(", ")))
+            }
+            Self::Protocol(_, name) => Some(format!("a file of that name is ./{}", name.display())),
+            Self::File(_) => None,
+            Self::Run(failed) => run_hint(&failed.error),
+        }
+    }
+}
+
+fn run_hint(error: &Error) -> Option<String> {
+    let hint = match error {
+        Error::Kvm(KvmError::Missing) => {
+            "load the module (modprobe kvm_intel or kvm_amd), enable virtualization in the machine's firmware, or pass \
+             the device into the container (--device /dev/kvm)"
+        }
+        Error::Kvm(KvmError::Forbidden) => {
+            "let this user in (sudo usermod -aG kvm \"$USER\", then log in again), or pass the device into the \
+             container with its permissions"
+        }
+        Error::Image(failure) if failure.kind == FailureKind::UnsupportedFormat && failure.is_input => {
+            "-f raw copies the file's bytes as they are"
+        }
+        Error::Image(failure) if failure.kind == FailureKind::UnsupportedFormat => "-O raw is supported",
+        Error::Guest(GuestFault::Interrupted) => return None,
+        Error::Guest(_) | Error::Exec(ExecError::Refused { .. } | ExecError::OutputNeverMade(_)) => {
+            "if the image can be shared, please report this"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}

@@ -1,0 +1,105 @@
+//! What the user reads: help, and every message, word for word.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Runs `instar ARGS` in a fresh directory with a few files, and shows what it says.
+fn said(args: &[&str]) -> String {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    lay_out(dir.path());
+    let output = Command::new(env!("CARGO_BIN_EXE_instar"))
+        .args(args)
+        .current_dir(dir.path())
+        .env_remove("POSIXLY_CORRECT")
+        .output()
+        .expect("instar starts");
+    shown(&output)
+}
+
+fn lay_out(dir: &Path) {
+    let files: [(&str, &[u8]); 3] = [
+        ("disk.raw", &[7; 1000]),
+        ("disk.qcow2", b"QFI\xfb\0\0\0\x03 and so on"),
+        ("apple.dmg", b"a disk image, says its name"),
+    ];
+    for (name, bytes) in files {
+        fs::write(dir.join(name), bytes).expect("a file");
+    }
+    fs::create_dir(dir.join("directory")).expect("a directory");
+    fs::hard_link(dir.join("disk.raw"), dir.join("link.raw")).expect("a link");
+}
+
+fn shown(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let code = output.status.code().map_or_else(|| "killed".to_owned(), |code| code.to_string());
+    format!("{}{}[exit {code}]", text(&output.stdout), text(&output.stderr))
+}
+
+/// Every command line of a list with what it says, so that a list of messages reads as one page.
+fn page(lines: &[&[&str]]) -> String {
+    let entries = lines.iter().map(|args| format!("$ instar {}\n{}\n", args.join(" "), said(args)));
+    entries.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn help() {
+    insta::assert_snapshot!(page(&[&["--help"], &["dd", "--help"], &["dd", "-h"]]));
+}
+
+#[test]
+fn usage() {
+    insta::assert_snapshot!(page(&[
+        &[],
+        &["nosuch"],
+        &["dd"],
+        &["dd", "if=disk.raw"],
+        &["dd", "of=out"],
+        &["dd", "--nosuch", "if=disk.raw", "of=out"],
+        &["dd", "if=disk.raw", "of=out", "-f"],
+        &["dd", "seek=1", "if=disk.raw", "of=out"],
+        &["dd", "disk.raw", "out"],
+        &["dd", "\x1b[2J=1", "if=disk.raw", "of=out"],
+    ]));
+}
+
+#[test]
+fn numbers() {
+    insta::assert_snapshot!(page(&[
+        &["dd", "bs=0", "if=disk.raw", "of=out"],
+        &["dd", "bs=2G", "if=disk.raw", "of=out"],
+        &["dd", "bs=1kB", "if=disk.raw", "of=out"],
+        &["dd", "count=-1", "if=disk.raw", "of=out"],
+        &["dd", "skip=", "if=disk.raw", "of=out"],
+    ]));
+}
+
+#[test]
+fn formats() {
+    insta::assert_snapshot!(page(&[
+        &["dd", "if=disk.qcow2", "of=out"],
+        &["dd", "if=apple.dmg", "of=out"],
+        &["dd", "-f", "vmdk", "if=disk.raw", "of=out"],
+        &["dd", "-f", "nosuch", "if=disk.raw", "of=out"],
+        &["dd", "-O", "vhdx", "if=disk.raw", "of=out"],
+        &["dd", "-O", "nosuch", "if=disk.raw", "of=out"],
+    ]));
+}
+
+#[test]
+fn files() {
+    insta::assert_snapshot!(page(&[
+        &["dd", "if=nosuch", "of=out"],
+        &["dd", "if=directory", "of=out"],
+        &["dd", "if=", "of=out"],
+        &["dd", "if=nbd://host/disk", "of=out"],
+        &["dd", "if=disk.raw", "of=disk.raw"],
+        &["dd", "if=disk.raw", "of=file:link.raw"],
+        &["dd", "if=disk.raw", "of=directory"],
+        &["dd", "if=disk.raw", "of=nosuch/out"],
+        &["dd", "if=disk.raw", "of=/dev/null"],
+        &["dd", "if=/dev/null", "of=out"],
+        &["dd", "if=disk.raw", "of=out", "skip=9"],
+        &["dd", "if=disk.raw", "of=out"],
+    ]));
+}

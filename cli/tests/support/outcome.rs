@@ -1,0 +1,156 @@
+//! What a command did: its exit, whether it said something, and the files that differ afterwards.
+
+use core::fmt::{self, Debug};
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+use serde::Deserialize;
+
+use super::tool::Run;
+
+/// What `qemu-img dd` prints, and still exits with 0, when `skip` lies beyond the window.
+const SKIP_WARNING: &str = "cannot skip to specified offset";
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) exit: Exit,
+    #[serde(default)]
+    pub(crate) stderr: Stderr,
+    #[serde(default)]
+    pub(crate) stdout: Stdout,
+    /// Every file, by its name in the directory of the run, that was made, written to, replaced or removed.
+    #[serde(default)]
+    pub(crate) changed: BTreeMap<String, Entry>,
+    /// The changed files without holes. Nothing recorded says this.
+    #[serde(skip)]
+    pub(crate) fully_allocated: BTreeSet<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(untagged)]
+pub(crate) enum Exit {
+    Code(i32),
+    #[serde(skip)]
+    Signal(i32),
+    #[serde(skip)]
+    TimedOut,
+}
+
+/// What kind of text stderr had. The wording is each tool's own.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Stderr {
+    #[default]
+    Silent,
+    SkipWarning,
+    Message,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Stdout {
+    #[default]
+    Silent,
+    Text,
+}
+
+/// What is found under a changed name.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(untagged)]
+pub(crate) enum Entry {
+    File {
+        size: u64,
+        sha256: String,
+    },
+    /// In words, for what is not a regular file: "removed", "directory", "symlink to X".
+    Other(String),
+}
+
+impl Outcome {
+    pub(crate) fn new(
+        run: &Run,
+        changed: BTreeMap<String, Entry>,
+        fully_allocated: BTreeSet<String>,
+    ) -> Self {
+        Self {
+            exit: run.exit,
+            stderr: Stderr::classify(&run.stderr),
+            stdout: if run.stdout.is_empty() { Stdout::Silent } else { Stdout::Text },
+            changed,
+            fully_allocated,
+        }
+    }
+
+    /// A command that says why it does nothing, and does nothing.
+    pub(crate) fn refusal() -> Self {
+        Self {
+            exit: Exit::Code(1),
+            stderr: Stderr::Message,
+            stdout: Stdout::Silent,
+            changed: BTreeMap::new(),
+            fully_allocated: BTreeSet::new(),
+        }
+    }
+
+    /// Every respect in which `self` is not as `expected`, in words.
+    ///
+    /// An output may have fewer holes than the expected one, never more.
+    pub(crate) fn differences_from(&self, expected: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        compare("exit", &self.exit, &expected.exit, &mut found);
+        compare("stderr", &self.stderr, &expected.stderr, &mut found);
+        compare("stdout", &self.stdout, &expected.stdout, &mut found);
+        let names: BTreeSet<_> = self.changed.keys().chain(expected.changed.keys()).collect();
+        for name in names {
+            let (actual, expected) = (self.changed.get(name), expected.changed.get(name));
+            compare(&format!("file {name:?}"), &Shown(actual), &Shown(expected), &mut found);
+        }
+        for name in expected.fully_allocated.difference(&self.fully_allocated) {
+            found.push(format!("file {name:?}: expected no holes, found some"));
+        }
+        found
+    }
+}
+
+impl Stderr {
+    fn classify(text: &str) -> Self {
+        if text.is_empty() {
+            Self::Silent
+        } else if text.contains(SKIP_WARNING) {
+            Self::SkipWarning
+        } else {
+            Self::Message
+        }
+    }
+}
+
+impl From<ExitStatus> for Exit {
+    fn from(status: ExitStatus) -> Self {
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Self::Code(code),
+            (None, Some(signal)) => Self::Signal(signal),
+            (None, None) => unreachable!("a command that was waited for has exited or was killed"),
+        }
+    }
+}
+
+/// An [`Entry`] in a report, or its absence: most names are not changed by most commands.
+#[derive(PartialEq, Eq)]
+struct Shown<'a>(Option<&'a Entry>);
+
+impl Debug for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("not made or changed"),
+            Some(Entry::Other(what)) => f.write_str(what),
+            Some(Entry::File { size, sha256 }) => write!(f, "{size} bytes, sha256 {sha256}"),
+        }
+    }
+}
+
+fn compare<T: PartialEq + Debug>(what: &str, actual: &T, expected: &T, found: &mut Vec<String>) {
+    if actual != expected {
+        found.push(format!("{what}: expected {expected:?}, found {actual:?}"));
+    }
+}

@@ -1,0 +1,89 @@
+//! A command under test or one to compare with, and a single run of it.
+
+use core::time::Duration;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Instant;
+
+use super::outcome::Exit;
+
+/// Far more than any case needs, so that only a command that hangs meets it.
+const DEADLINE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(1);
+
+/// A program that has a `dd` command in `qemu-img`'s manner.
+pub(crate) struct Tool {
+    program: PathBuf,
+}
+
+/// What a finished command left behind, except for files.
+pub(crate) struct Run {
+    pub(crate) exit: Exit,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Tool {
+    /// The program that this package builds.
+    pub(crate) fn instar() -> Self {
+        Self { program: env!("CARGO_BIN_EXE_instar").into() }
+    }
+
+    /// Runs `PROGRAM dd ARGS` in `dir`, where relative names in `args` lead.
+    pub(crate) fn dd<S: AsRef<OsStr>>(&self, dir: &Path, args: &[S]) -> io::Result<Run> {
+        // Files rather than pipes: a command that prints much cannot block on a reader that waits for its exit.
+        let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
+        let child = Command::new(&self.program)
+            .arg("dd")
+            .args(args)
+            .current_dir(dir)
+            .env("LC_ALL", "C")
+            // It would end the options at the first operand; the cases are about the default.
+            .env_remove("POSIXLY_CORRECT")
+            .stdin(Stdio::null())
+            .stdout(stdout.try_clone()?)
+            .stderr(stderr.try_clone()?)
+            .spawn()?;
+        let exit = wait_until(child, Instant::now() + DEADLINE)?;
+        Ok(Run { exit, stdout: written_to(&mut stdout)?, stderr: written_to(&mut stderr)? })
+    }
+}
+
+/// The tool `name` to compare with, or `None` where it is not installed.
+///
+/// In CI its absence is a failure: a comparison that nobody makes must not look like one that succeeded.
+pub(crate) fn require_tool(name: &str) -> Option<Tool> {
+    let found = Command::new(name).arg("--version").stdout(Stdio::null()).status().is_ok_and(|s| s.success());
+    if found {
+        return Some(Tool { program: name.into() });
+    }
+    assert!(std::env::var_os("CI").is_none(), "{name} is not installed, and CI must compare with it");
+    // Not `eprintln!`, which the test harness swallows when a test passes.
+    let _ = writeln!(io::stderr(), "SKIPPED: a comparison with {name}, which is not installed");
+    None
+}
+
+fn wait_until(mut child: Child, deadline: Instant) -> io::Result<Exit> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Exit::from(status));
+        }
+        if Instant::now() >= deadline {
+            child.kill()?;
+            child.wait()?;
+            return Ok(Exit::TimedOut);
+        }
+        thread::sleep(POLL);
+    }
+}
+
+fn written_to(file: &mut File) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
