@@ -34,7 +34,9 @@ pub trait ReadAt {
         let rest = self.len().saturating_sub(offset);
         let len = usize::try_from(rest).map_or(buf.len(), |rest| rest.min(buf.len()));
         let (head, _) = buf.split_at_mut(len);
-        self.read_exact_at(offset, head)?;
+        if !head.is_empty() {
+            self.read_exact_at(offset, head)?;
+        }
         Ok(head)
     }
 }
@@ -121,6 +123,7 @@ mod tests {
         let bytes: &[u8] = b"0123456789";
         assert_eq!(bytes.read_up_to(8, &mut [0; 4]).unwrap(), b"89");
         assert_eq!(bytes.read_up_to(10, &mut [0; 4]).unwrap(), b"");
+        assert_eq!(bytes.read_up_to(11, &mut [0; 4]).unwrap(), b"");
     }
 
     #[cfg(all(feature = "std", unix))]

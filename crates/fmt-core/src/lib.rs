@@ -10,7 +10,7 @@
 //! | [`extent`] | [`Extent`] and [`DiskMap`]: reading, as questions and answers about places |
 //! | [`step`] | [`Step`] and [`StepSink`]: writing, as a list of things to do |
 //! | [`format`](mod@format) | [`Format`]: the formats by name |
-//! | [`probe`] | [`probe()`]: which format a file's first bytes show |
+//! | [`mod@probe`] | [`probe()`]: which format a file's first bytes show |
 //! | [`error`] | [`Error`]: a kind to match on, the place, and words for a person |
 //! | [`math`] | sectors, and arithmetic that says when it overflows |
 //!

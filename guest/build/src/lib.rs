@@ -142,5 +142,5 @@ pub fn loaded_size(elf: &[u8]) -> Result<u64, object::read::Error> {
         let end = segment.p_vaddr(endian).saturating_add(segment.p_memsz(endian));
         end.div_ceil(PAGE_SIZE).saturating_mul(PAGE_SIZE).saturating_sub(start)
     });
-    Ok(sizes.sum())
+    Ok(sizes.fold(0, u64::saturating_add))
 }

@@ -8,15 +8,18 @@
 //! | [`host`] | [`Host`], what a command can ask for |
 //! | [`input`] | an input of any format, opened as a disk |
 //! | [`dd`] | `instar dd` |
+//! | `testing` | a host that is memory, behind the feature of that name |
 
 #![no_std]
 #![forbid(unsafe_code)]
 
-#[cfg(test)]
+#[cfg(feature = "testing")]
 extern crate std;
 
 pub mod dd;
 pub mod host;
 pub mod input;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use host::{Failure, Host, HostFile};

@@ -2,9 +2,9 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`entry`] | the state that the guest starts in |
-//! | [`paging`] | what it finds mapped |
-//! | [`watchdog`] | how long it may take |
+//! | `entry` | the state that the guest starts in |
+//! | `paging` | what it finds mapped |
+//! | `watchdog` | how long it may take |
 
 #![allow(clippy::cast_possible_truncation, reason = "guests and their hosts have 64-bit addresses")]
 

@@ -1,0 +1,76 @@
+//! The executor on operations that a guest which an image has taken over might ask for.
+//!
+//! An input is records as they stand in the exchange, [`RING`] to a ring. What the executor takes, what it refuses, and
+//! what is in the files and in the data window afterwards, must be as in the [`model`].
+
+#![no_main]
+
+#[path = "records/model.rs"]
+mod model;
+#[path = "records/scene.rs"]
+mod scene;
+
+use core::sync::atomic::AtomicBool;
+
+use guest_abi::exchange::{DATA_LEN, Record};
+use libfuzzer_sys::fuzz_target;
+use vm_memory::VolatileSlice;
+use vmm::exec::{ExecError, Executor};
+use vmm::{Limits, Observer};
+use zerocopy::FromBytes;
+
+use crate::model::{Model, Read};
+use crate::scene::Scene;
+
+/// How many records go with one ring of the doorbell.
+const RING: usize = 4;
+
+/// Small, so that they are reached.
+const LIMITS: Limits = Limits { output_len: 8 << 10, written: 16 << 10, read: 16 << 10, operations: 16 };
+
+struct Nobody;
+
+impl Observer for Nobody {
+    fn tick(&mut self, _written: u64, _planned: u64) {}
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let records: Vec<_> = bytes
+        .chunks_exact(size_of::<Record>())
+        .map(|record| Record::read_from_bytes(record).expect("a chunk has the size of a record"))
+        .collect();
+    let scene = Scene::new();
+    let mut model = Model::new(LIMITS, scene.inputs());
+
+    let (interrupted, mut nobody) = (AtomicBool::new(false), Nobody);
+    let mut executor = Executor::new(scene.files(), LIMITS, &interrupted, &mut nobody);
+    if records.chunks(RING).all(|ring| carry_out(ring, &mut executor, &mut model)) {
+        let outcome = executor.finish();
+        assert_eq!(outcome.is_ok(), model.is_finished(), "{outcome:?}");
+    }
+    scene.check(&model);
+});
+
+/// Whether the ring is taken, which executor and model must agree upon.
+fn carry_out(ring: &[Record], executor: &mut Executor<'_>, model: &mut Model) -> bool {
+    let mut window = vec![0; DATA_LEN as usize];
+    let outcome = executor.carry_out(ring, &VolatileSlice::from(window.as_mut_slice()));
+    let taken = model.carry_out(ring);
+    match (outcome, taken) {
+        (Ok(()), Some(reads)) => {
+            check_window(&window, &reads);
+            assert_eq!((executor.operations(), executor.written()), (model.operations(), model.written()));
+            true
+        }
+        (Err(ExecError::Refused { .. }), None) => false,
+        (outcome, taken) => panic!("{ring:?}: {outcome:?}, expected {taken:?}"),
+    }
+}
+
+fn check_window(window: &[u8], reads: &[Read]) {
+    let mut expected = vec![0; window.len()];
+    for read in reads {
+        expected[read.at..][..read.bytes.len()].copy_from_slice(&read.bytes);
+    }
+    assert!(window == expected, "the data window has the bytes that were read, and no others");
+}

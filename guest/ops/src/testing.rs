@@ -1,0 +1,240 @@
+//! A host that is memory, for tests and fuzzers.
+//!
+//! It holds a command to the contract of [`Host`] and [`StepSink`], as the real host does: it panics when a step is
+//! empty, reaches outside a file, writes what has been written, or comes before its output has a length.
+
+use core::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::vec::Vec;
+
+use fmt_core::{Error, ErrorKind, Extent, FileId, ReadAt, Source, Step, StepSink};
+
+use crate::Host;
+
+/// Files in memory, numbered in the order in which they were added.
+#[derive(Debug, Default)]
+pub struct MemoryHost {
+    files: Vec<File>,
+    reads: Cell<usize>,
+    steps: RefCell<Vec<Step>>,
+}
+
+#[derive(Debug)]
+enum File {
+    Input(Input),
+    Output(RefCell<Output>),
+}
+
+impl MemoryHost {
+    /// A host without files.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The host with one more file, which is read.
+    #[must_use]
+    pub fn with_input(mut self, input: Input) -> Self {
+        self.files.push(File::Input(input));
+        self
+    }
+
+    /// The host with one more file, which is written and may become `max_len` bytes long.
+    #[must_use]
+    pub fn with_output(mut self, max_len: u64) -> Self {
+        let output = Output { max_len, len: None, written: BTreeMap::new() };
+        self.files.push(File::Output(RefCell::new(output)));
+        self
+    }
+
+    /// How often bytes of an input were read.
+    pub fn reads(&self) -> usize {
+        self.reads.get()
+    }
+
+    /// All steps so far.
+    pub fn steps(&self) -> Vec<Step> {
+        self.steps.borrow().clone()
+    }
+
+    /// The output `file` as the steps so far make it, or `None` while it has no length.
+    pub fn output(&self, file: FileId) -> Option<OutputView<'_>> {
+        self.output_cell(file).borrow().len.map(|len| OutputView { host: self, file, len })
+    }
+
+    fn input(&self, file: FileId) -> &Input {
+        match self.files.get(file.0 as usize) {
+            Some(File::Input(input)) => input,
+            other => panic!("{file:?} is read and is {other:?}"),
+        }
+    }
+
+    fn output_cell(&self, file: FileId) -> &RefCell<Output> {
+        match self.files.get(file.0 as usize) {
+            Some(File::Output(output)) => output,
+            other => panic!("{file:?} is written and is {other:?}"),
+        }
+    }
+
+    fn check_source(&self, source: Source, len: u64) {
+        if let Source::Data { file, offset } = source {
+            let inside = offset.checked_add(len).is_some_and(|end| end <= self.input(file).len);
+            assert!(inside, "{len} bytes at {offset} are not inside {file:?}");
+        }
+    }
+}
+
+impl Host for MemoryHost {
+    fn file_len(&self, file: FileId) -> u64 {
+        self.input(file).len
+    }
+
+    fn is_named_dmg(&self, file: FileId) -> bool {
+        self.input(file).named_dmg
+    }
+
+    fn read_exact_at(&self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<(), Error> {
+        if !buf.is_empty() {
+            self.reads.set(self.reads.get() + 1);
+        }
+        self.input(file).read_exact_at(offset, buf)
+    }
+}
+
+impl StepSink for MemoryHost {
+    fn step(&self, step: Step) -> Result<(), Error> {
+        let (file, dst, len, source) = match step {
+            Step::SetLen { file, len } => {
+                self.output_cell(file).borrow_mut().set_len(len);
+                self.steps.borrow_mut().push(step);
+                return Ok(());
+            }
+            Step::Copy { src_file, src, file, dst, len } => {
+                (file, dst, len, Source::Data { file: src_file, offset: src })
+            }
+            Step::Zero { file, dst, len } => (file, dst, len, Source::Zero),
+        };
+        self.check_source(source, len);
+        self.output_cell(file).borrow_mut().write(Extent { start: dst, len, source });
+        self.steps.borrow_mut().push(step);
+        Ok(())
+    }
+}
+
+/// A file to read: bytes, and perhaps a hole behind them, of any length.
+#[derive(Clone, Debug)]
+pub struct Input {
+    bytes: Vec<u8>,
+    len: u64,
+    named_dmg: bool,
+}
+
+impl Input {
+    /// A file that consists of `bytes`.
+    #[must_use]
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes = bytes.into();
+        Self { len: bytes.len() as u64, bytes, named_dmg: false }
+    }
+
+    /// The file with `len` more bytes that are zero, as far as 64 bits can tell its length.
+    #[must_use]
+    pub fn with_hole(self, len: u64) -> Self {
+        Self { len: self.len.saturating_add(len), ..self }
+    }
+
+    /// The file under a name that ends in `.dmg`, or not.
+    #[must_use]
+    pub fn named_dmg(self, named_dmg: bool) -> Self {
+        Self { named_dmg, ..self }
+    }
+}
+
+impl ReadAt for Input {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), Error> {
+        let end = offset.checked_add(buf.len() as u64);
+        if end.is_none_or(|end| end > self.len) {
+            return Err(Error::new(ErrorKind::Io, offset, "read past the end of the file"));
+        }
+        let bytes =
+            usize::try_from(offset).ok().and_then(|offset| self.bytes.get(offset..)).unwrap_or_default();
+        let (data, hole) = buf.split_at_mut(bytes.len().min(buf.len()));
+        data.copy_from_slice(&bytes[..data.len()]);
+        hole.fill(0);
+        Ok(())
+    }
+}
+
+/// A file to write: not its bytes, which may be more than memory has, but where they come from.
+#[derive(Debug)]
+struct Output {
+    max_len: u64,
+    len: Option<u64>,
+    /// By their start.
+    written: BTreeMap<u64, Extent>,
+}
+
+impl Output {
+    fn set_len(&mut self, len: u64) {
+        assert!(len <= self.max_len, "a length of {len}, where {} is the most", self.max_len);
+        assert_eq!(self.len.replace(len), None, "a second length");
+    }
+
+    fn write(&mut self, extent: Extent) {
+        let len = self.len.expect("the length comes first");
+        let end = extent.start.checked_add(extent.len);
+        assert!(extent.len > 0, "{extent:?} is about no bytes");
+        assert!(end.is_some_and(|end| end <= len), "{extent:?} is not inside the {len} bytes of the output");
+        let before = self.written.range(..extent.end()).next_back();
+        assert!(
+            before.is_none_or(|(_, before)| before.end() <= extent.start),
+            "{extent:?} overlaps {before:?}"
+        );
+        self.written.insert(extent.start, extent);
+    }
+}
+
+/// An output of a [`MemoryHost`], as bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct OutputView<'h> {
+    host: &'h MemoryHost,
+    file: FileId,
+    len: u64,
+}
+
+impl OutputView<'_> {
+    /// How many bytes were written. What was not is a hole.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        // The extents are disjoint and inside the output, so there is no sum that overflows.
+        self.host.output_cell(self.file).borrow().written.values().map(|extent| extent.len).sum()
+    }
+}
+
+impl ReadAt for OutputView<'_> {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), Error> {
+        let range = offset..offset.saturating_add(buf.len() as u64);
+        buf.fill(0);
+        let output = self.host.output_cell(self.file).borrow();
+        for part in output.written.values().filter_map(|extent| extent.clip(&range)) {
+            if let Source::Data { file, offset: src } = part.source {
+                let part = &mut buf[index(part.start - offset)..][..index(part.len)];
+                self.host.input(file).read_exact_at(src, part)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A place in a buffer.
+fn index(at: u64) -> usize {
+    usize::try_from(at).expect("a buffer is no longer than memory")
+}

@@ -1,0 +1,147 @@
+//! Running the tools, and taking their time.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use signal_hook::consts::SIGINT;
+use wait4::Wait4;
+
+use super::case::Case;
+use super::place::Place;
+use crate::command;
+
+/// The tools, ready to run.
+#[derive(Debug)]
+pub(super) struct Bench {
+    instar: PathBuf,
+    quick: bool,
+    /// Set by Ctrl-C, which then ends the measurement the ordinary way, and nothing large is left behind.
+    interrupted: Arc<AtomicBool>,
+}
+
+/// What a case came to.
+#[derive(Debug)]
+pub(super) struct Measured {
+    pub(super) instar: Summary,
+    pub(super) qemu: Summary,
+    pub(super) cp: Summary,
+}
+
+/// All runs of one tool.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Summary {
+    pub(super) median: Duration,
+    /// The most memory that a run held at a time, in bytes.
+    pub(super) peak: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    time: Duration,
+    peak: u64,
+}
+
+impl Bench {
+    pub(super) fn new(instar: PathBuf, quick: bool) -> Result<Self> {
+        for tool in ["qemu-img", "cp"] {
+            command::require(Command::new(tool).arg("--version"))?;
+        }
+        let interrupted = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register(SIGINT, Arc::clone(&interrupted))?;
+        Ok(Self { instar, quick, interrupted })
+    }
+
+    /// Runs the tools in turn, so that what changes while it is measured changes for all of them.
+    pub(super) fn measure(&self, place: &Place, case: &Case) -> Result<Measured> {
+        place.write_input(case.input)?;
+        let mut tools = self.tools(place, case);
+        let mut samples = [const { Vec::new() }; 3];
+        // The first round only warms the caches.
+        for round in 0..=self.rounds(case) {
+            for (tool, samples) in tools.iter_mut().zip(&mut samples) {
+                let sample = self.run(tool, &place.output())?;
+                if round > 0 {
+                    samples.push(sample);
+                }
+            }
+        }
+        let [instar, qemu, cp] = samples.map(Summary::of);
+        Ok(Measured { instar, qemu, cp })
+    }
+
+    fn rounds(&self, case: &Case) -> usize {
+        if self.quick { case.rounds.div_ceil(5) } else { case.rounds }
+    }
+
+    fn tools(&self, place: &Place, case: &Case) -> [Command; 3] {
+        let (input, output) = (place.input(), place.output());
+        let dd = |program: &Path, bs: Option<&str>| {
+            let mut command = Command::new(program);
+            command.args(["dd", "-f", "raw", "-O", "raw"]);
+            command.arg(operand("if=", &input)).arg(operand("of=", &output));
+            command.args(bs.map(|bs| format!("bs={bs}")));
+            command
+        };
+        let mut cp = Command::new("cp");
+        cp.arg("--sparse=never").arg(&input).arg(&output);
+        [dd(&self.instar, case.instar_bs), dd(Path::new("qemu-img"), case.qemu_bs), cp]
+    }
+
+    /// Runs a tool once. Its output is there only meanwhile: there may be no room for two.
+    fn run(&self, tool: &mut Command, output: &Path) -> Result<Sample> {
+        let sample = time(tool);
+        ensure!(!self.interrupted.load(Ordering::Relaxed), "interrupted");
+        remove(output)?;
+        sample.with_context(|| format!("`{}` cannot be measured", command::shown(tool)))
+    }
+}
+
+fn operand(name: &str, path: &Path) -> OsString {
+    let mut operand = OsString::from(name);
+    operand.push(path);
+    operand
+}
+
+fn time(tool: &mut Command) -> Result<Sample> {
+    tool.stdin(Stdio::null()).stdout(Stdio::null());
+    let start = Instant::now();
+    let used = tool.spawn()?.wait4()?;
+    let time = start.elapsed();
+    ensure!(used.status.success(), "{}", used.status);
+    Ok(Sample { time, peak: used.rusage.maxrss })
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+impl Summary {
+    fn of(mut samples: Vec<Sample>) -> Self {
+        samples.sort_by_key(|sample| sample.time);
+        let peak = samples.iter().map(|sample| sample.peak).max();
+        Self { median: samples[samples.len() / 2].time, peak: peak.unwrap_or_default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_has_the_median_time_and_the_greatest_peak() {
+        let sample = |time, peak| Sample { time: Duration::from_millis(time), peak };
+        let summary = Summary::of(vec![sample(9, 1), sample(1, 7), sample(2, 3)]);
+        assert_eq!((summary.median, summary.peak), (Duration::from_millis(2), 7));
+    }
+}

@@ -1,0 +1,38 @@
+//! How long commands take, beside the tools that do the same.
+
+mod case;
+mod measure;
+mod place;
+mod table;
+
+use std::fs;
+
+use anyhow::{Result, bail};
+
+use self::case::CASES;
+use self::measure::Bench;
+use self::place::Place;
+use crate::workspace;
+
+pub(crate) fn run(args: &[&str]) -> Result<()> {
+    match args {
+        ["dd"] => dd(false),
+        ["dd", "--quick"] => dd(true),
+        _ => bail!("usage: cargo xtask bench dd [--quick]"),
+    }
+}
+
+/// Prints how long `instar dd` takes. That it takes too long is a result, and no failure.
+fn dd(quick: bool) -> Result<()> {
+    let bench = Bench::new(workspace::build_instar()?, quick)?;
+    let disk = workspace::target_dir();
+    fs::create_dir_all(&disk)?;
+    for place in [Place::memory()?, Place::disk(&disk)?] {
+        table::print_head(&place);
+        for case in CASES {
+            table::print_row(&place, case, &bench.measure(&place, case)?);
+        }
+    }
+    table::print_notes();
+    Ok(())
+}

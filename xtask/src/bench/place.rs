@@ -1,0 +1,75 @@
+//! Where it is measured: a directory that is gone afterwards.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+use super::case::Input;
+
+const MEMORY: &str = "/dev/shm";
+
+const PIECE_LEN: usize = 1 << 20;
+
+/// Always the same bytes.
+const SEED: u64 = 0x0069_6e73_7461_7200;
+
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) name: String,
+    /// Whether the goals for times are meant for here: elsewhere a disk decides as much as the tools do.
+    pub(super) has_goals: bool,
+    dir: TempDir,
+}
+
+impl Place {
+    /// In memory.
+    pub(super) fn memory() -> Result<Self> {
+        Self::new(format!("in memory ({MEMORY})"), Path::new(MEMORY), true)
+    }
+
+    /// On the disk that holds `dir`.
+    pub(super) fn disk(dir: &Path) -> Result<Self> {
+        Self::new("on the disk of the build".into(), dir, false)
+    }
+
+    fn new(name: String, parent: &Path, has_goals: bool) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("instar-bench-").tempdir_in(parent);
+        let dir = dir.with_context(|| format!("nothing can be measured in {}", parent.display()))?;
+        Ok(Self { name, has_goals, dir })
+    }
+
+    pub(super) fn input(&self) -> PathBuf {
+        self.dir.path().join("input.raw")
+    }
+
+    pub(super) fn output(&self) -> PathBuf {
+        self.dir.path().join("output.raw")
+    }
+
+    /// Makes the input. It is on the medium when this returns, so that nobody's time includes writing it.
+    pub(super) fn write_input(&self, input: Input) -> Result<()> {
+        let mut file = File::create(self.input())?;
+        match input {
+            Input::Hole(len) => file.set_len(len)?,
+            Input::Random(len) => write_random(&mut file, len)?,
+        }
+        Ok(file.sync_all()?)
+    }
+}
+
+/// In small pieces: what this program holds in memory counts for the programs that it starts, too.
+fn write_random(file: &mut File, len: u64) -> Result<()> {
+    let mut random = fastrand::Rng::with_seed(SEED);
+    let mut piece = vec![0; PIECE_LEN];
+    let mut rest = len;
+    while rest > 0 {
+        let now = usize::try_from(rest).map_or(PIECE_LEN, |rest| rest.min(PIECE_LEN));
+        random.fill(&mut piece[..now]);
+        file.write_all(&piece[..now])?;
+        rest -= now as u64;
+    }
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! The fuzz targets. `fuzz/README.md` says what is there.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::{command, workspace};
+
+const DEFAULT_SECONDS: u32 = 10;
+
+pub(crate) fn run(args: &[&str]) -> Result<()> {
+    match args {
+        [] => fuzz(DEFAULT_SECONDS),
+        ["--seconds", seconds] => fuzz(seconds.parse().context("--seconds wants a number")?),
+        _ => bail!("usage: cargo xtask fuzz [--seconds N]"),
+    }
+}
+
+fn fuzz(seconds: u32) -> Result<()> {
+    if let Err(missing) = command::require(nightly_cargo().args(["fuzz", "--version"])) {
+        // What nobody runs must not look like what succeeded.
+        ensure!(std::env::var_os("CI").is_none(), "{missing:#}");
+        writeln!(io::stderr(), "SKIPPED: fuzzing. {missing:#}")?;
+        return Ok(());
+    }
+    let targets = targets()?;
+    ensure!(!targets.is_empty(), "there are no fuzz targets");
+    targets.iter().try_for_each(|target| fuzz_target(target, seconds))
+}
+
+/// Replays the committed inputs of `target`, and those that earlier runs found, then searches for `seconds`.
+fn fuzz_target(target: &str, seconds: u32) -> Result<()> {
+    let dir = dir();
+    // The first directory is where new inputs go.
+    let corpus = dir.join("corpus").join(target);
+    fs::create_dir_all(&corpus)?;
+    let committed = ["seeds", "regressions"].map(|kind| dir.join(kind).join(target));
+
+    let mut command = nightly_cargo();
+    command.args(["fuzz", "run", "--fuzz-dir", "fuzz", "--target-dir"]).arg(target_dir()).arg(target);
+    command.arg(corpus).args(committed.iter().filter(|inputs| inputs.is_dir()));
+    command.args(["--", &format!("-max_total_time={seconds}"), "-verbosity=0", "-print_final_stats=1"]);
+    command::run(&mut command)
+}
+
+/// The targets are named like their files.
+fn targets() -> Result<Vec<String>> {
+    let mut targets = Vec::new();
+    for entry in fs::read_dir(dir().join("fuzz_targets"))? {
+        targets.extend(target(&entry?.path()));
+    }
+    targets.sort();
+    Ok(targets)
+}
+
+fn target(source: &Path) -> Option<String> {
+    source.extension().filter(|extension| *extension == "rs")?;
+    source.file_stem()?.to_str().map(String::from)
+}
+
+fn dir() -> PathBuf {
+    workspace::root().join("fuzz")
+}
+
+/// Apart from what the stable compiler builds.
+fn target_dir() -> PathBuf {
+    workspace::target_dir().join("fuzz")
+}
+
+/// Sanitizers need a nightly compiler. The `cargo` on the path is rustup's, which knows `+nightly`; the one that runs
+/// this program does not.
+fn nightly_cargo() -> Command {
+    let mut command = Command::new("cargo");
+    command.arg("+nightly").current_dir(workspace::root());
+    command
+}

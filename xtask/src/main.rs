@@ -1,0 +1,116 @@
+//! What a developer runs, and CI with them: `cargo xtask help` lists it.
+
+mod bench;
+mod ci;
+mod command;
+mod fuzz;
+mod guests;
+mod smoke;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+
+struct Task {
+    name: &'static str,
+    /// What may follow the name.
+    operands: &'static str,
+    help: &'static str,
+    run: fn(&[&str]) -> Result<()>,
+}
+
+const TASKS: &[Task] = &[
+    Task { name: "help", operands: "", help: "list the tasks", run: help },
+    Task {
+        name: "ci",
+        operands: "",
+        help: "everything that must hold, in order, up to the first failure",
+        run: ci::run,
+    },
+    Task {
+        name: "test",
+        operands: "[ARGS]",
+        help: "all tests; ARGS are those of `cargo test`",
+        run: test::run,
+    },
+    Task {
+        name: "fuzz",
+        operands: "[--seconds N]",
+        help: "replay what each fuzz target has, then search for N seconds [10]",
+        run: fuzz::run,
+    },
+    Task {
+        name: "build-guests",
+        operands: "",
+        help: "build the guests into target/guests",
+        run: guests::build_guests,
+    },
+    Task {
+        name: "check-sizes",
+        operands: "",
+        help: "build the guests, and compare their size with what they may take",
+        run: guests::check_sizes,
+    },
+    Task {
+        name: "bench",
+        operands: "dd [--quick]",
+        help: "time `instar dd` beside `qemu-img dd` and cp",
+        run: bench::run,
+    },
+];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match dispatch(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(args: &[&str]) -> Result<()> {
+    let (name, operands) = args.split_first().unwrap_or((&"help", &[]));
+    let task = TASKS.iter().find(|task| task.name == *name);
+    let task = task.with_context(|| format!("there is no task '{name}': see `cargo xtask help`"))?;
+    (task.run)(operands)
+}
+
+fn help(args: &[&str]) -> Result<()> {
+    no_operands(args)?;
+    let usages: Vec<_> = TASKS.iter().map(|task| format!("{} {}", task.name, task.operands)).collect();
+    let width = usages.iter().map(String::len).max().unwrap_or_default();
+    println!("Usage: cargo xtask TASK\n");
+    for (task, usage) in TASKS.iter().zip(usages) {
+        println!("  {usage:width$}  {}", task.help);
+    }
+    Ok(())
+}
+
+/// Refuses operands, for a task that has none.
+fn no_operands(args: &[&str]) -> Result<()> {
+    ensure!(args.is_empty(), "unexpected: {}", args.join(" "));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_task_is_an_error() {
+        assert_eq!(
+            dispatch(&["no-such-task"]).unwrap_err().to_string(),
+            "there is no task 'no-such-task': see `cargo xtask help`"
+        );
+    }
+
+    #[test]
+    fn a_task_without_operands_refuses_them() {
+        assert!(dispatch(&["help", "me"]).is_err());
+    }
+}
