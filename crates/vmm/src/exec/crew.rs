@@ -7,25 +7,25 @@ use std::thread;
 use super::fault::ExecError;
 use super::mover::{Buffers, Mover};
 use super::operation::Write;
-use super::pieces::{PIECE_LEN, Pieces};
+use super::pieces::Pieces;
 use super::progress::{Shift, Stopped, Ticker};
 use crate::files::Files;
 
-/// The most workers. They share one disk and one memory bus.
-const MAX_WORKERS: usize = 4;
+/// How many workers there are where there is much to do. File systems let one write at a time to a file, so that the
+/// second one's gain is to read, and to be ready, while the first one writes; there is nothing left for a third.
+const WORKERS: usize = 2;
+
+/// From how many bytes on there is much to do. Below, starting threads costs what they gain.
+const MUCH: u64 = 64 << 20;
 
 /// The workers' memory, which is kept from ring to ring. The workers themselves live only while there is much to do.
 pub(super) struct Crew {
-    /// One for each worker; at least one.
-    buffers: Vec<Buffers>,
+    buffers: [Buffers; WORKERS],
 }
 
 impl Crew {
-    /// As many workers as there are processors, within reason. Asks the system for their number, so it is to be called
-    /// before the process is confined.
     pub(super) fn new() -> Self {
-        let processors = thread::available_parallelism().map_or(1, usize::from);
-        Self { buffers: (0..processors.min(MAX_WORKERS)).map(|_| Buffers::new()).collect() }
+        Self { buffers: [(); WORKERS].map(|()| Buffers::new()) }
     }
 
     /// The one on the calling thread.
@@ -42,7 +42,7 @@ impl Crew {
         ticker: &mut Ticker<'_>,
     ) -> Result<(), ExecError> {
         let len: u64 = writes.iter().map(|write| write.len).sum();
-        if len <= PIECE_LEN {
+        if len < MUCH {
             let mut mover = self.foreman(files, shift);
             let outcome = Pieces::new(writes, files).try_for_each(|piece| mover.carry_out(piece?));
             ticker.tick_if_due(shift.written());

@@ -54,8 +54,6 @@ pub struct Executor<'a> {
 impl<'a> Executor<'a> {
     /// An executor for a command with these `files`, which may do no more than `limits`. When `interrupted` becomes
     /// true, it stops after the buffers that it is just moving.
-    ///
-    /// To be called before the process is confined.
     pub fn new(
         files: Files,
         limits: Limits,

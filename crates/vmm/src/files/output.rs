@@ -6,7 +6,9 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{FallocateFlags, OFlag, fallocate};
+use nix::libc::off_t;
+use nix::sys::statvfs::fstatvfs;
 
 use super::error::{FileError, FileErrorKind, FileOperation};
 use super::input::end_of;
@@ -89,8 +91,7 @@ impl Output {
         }
         self.state = State::Made(opened);
         if is_regular {
-            let resized = self.file().set_len(0).and_then(|()| self.file().set_len(len));
-            resized.map_err(|error| self.failed(FileOperation::Resize, error))?;
+            allocate(self.file(), len).map_err(|error| self.failed(FileOperation::Resize, error))?;
         }
         Ok(())
     }
@@ -164,6 +165,23 @@ impl Opened {
         };
         if needed <= device_len { Ok(()) } else { Err(FileErrorKind::CannotGrow { device_len, needed }) }
     }
+}
+
+/// Empties `file` and gives it `len` bytes and, where the file system does that, the room for them, which makes writing
+/// faster on most.
+fn allocate(file: &File, len: u64) -> io::Result<()> {
+    file.set_len(0)?;
+    let room = off_t::try_from(len).map_err(|_| Errno::EFBIG)?;
+    // Asking for more than there is would leave none for anybody else until the answer comes.
+    let reserved = free_bytes(file)? >= len && fallocate(file, FallocateFlags::empty(), 0, room).is_ok();
+    // Without a reservation, which not every file system makes and a signal ends, writing finds out about the room.
+    if reserved { Ok(()) } else { file.set_len(len) }
+}
+
+/// How many bytes are free on the file system of `file`.
+fn free_bytes(file: &File) -> io::Result<u64> {
+    let system = fstatvfs(file)?;
+    Ok(system.blocks_available().saturating_mul(system.fragment_size()))
 }
 
 /// What is at `path`, if anything.
