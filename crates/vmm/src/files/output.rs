@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, OFlag, fallocate};
 use nix::libc::off_t;
-use nix::sys::statvfs::fstatvfs;
+use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 
 use super::error::{FileError, FileErrorKind, FileOperation};
 use super::input::end_of;
@@ -167,21 +167,24 @@ impl Opened {
     }
 }
 
-/// Empties `file` and gives it `len` bytes and, where the file system does that, the room for them, which makes writing
-/// faster on most.
+/// Empties `file` and gives it `len` bytes and, where that is worth it, the room for them.
 fn allocate(file: &File, len: u64) -> io::Result<()> {
     file.set_len(0)?;
     let room = off_t::try_from(len).map_err(|_| Errno::EFBIG)?;
-    // Asking for more than there is would leave none for anybody else until the answer comes.
-    let reserved = free_bytes(file)? >= len && fallocate(file, FallocateFlags::empty(), 0, room).is_ok();
+    let reserved =
+        is_worth_reserving(file, len)? && fallocate(file, FallocateFlags::empty(), 0, room).is_ok();
     // Without a reservation, which not every file system makes and a signal ends, writing finds out about the room.
     if reserved { Ok(()) } else { file.set_len(len) }
 }
 
-/// How many bytes are free on the file system of `file`.
-fn free_bytes(file: &File) -> io::Result<u64> {
-    let system = fstatvfs(file)?;
-    Ok(system.blocks_available().saturating_mul(system.fragment_size()))
+/// Whether to ask the file system for the room of `len` bytes before they are written.
+///
+/// On a disk that makes writing faster; in memory it only does the same work earlier, without a second thread. And asking
+/// for more than there is would leave none for anybody else until the answer comes.
+fn is_worth_reserving(file: &File, len: u64) -> io::Result<bool> {
+    let system = fstatfs(file)?;
+    let free = system.blocks_available().saturating_mul(system.block_size().unsigned_abs());
+    Ok(system.filesystem_type() != TMPFS_MAGIC && free >= len)
 }
 
 /// What is at `path`, if anything.
