@@ -5,9 +5,11 @@
 //! option after the first operand where `POSIXLY_CORRECT` is set.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
+use uuid::Uuid;
 
 use crate::console;
 
@@ -45,9 +47,19 @@ pub(crate) struct DdArgs {
     #[arg(short = 'O', long, value_name = "FMT", default_value = "raw", allow_hyphen_values = true)]
     pub(crate) output_format: OsString,
 
-    /// Copy the input even while somebody else writes to it. instar takes no locks yet, so this changes nothing
+    /// Read images even while another process writes to them. What is copied may then be of different moments
     #[arg(short = 'U', long)]
     pub(crate) force_share: bool,
+
+    /// The identity of the output, where its format has one. By default it is random. With a UUID, and the time in the
+    /// environment variable SOURCE_DATE_EPOCH, the same input gives the same output
+    #[arg(long, value_name = "UUID")]
+    pub(crate) uuid: Option<Uuid>,
+
+    /// Let images name files beneath DIR too. May be given several times. An image may always name the files beneath the
+    /// directory that it is in
+    #[arg(long, value_name = "DIR", allow_hyphen_values = true)]
+    pub(crate) allow_path: Vec<PathBuf>,
 
     /// What to copy: see below
     #[arg(value_name = "OPERAND")]

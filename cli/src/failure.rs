@@ -5,7 +5,7 @@ use std::ffi::OsString;
 
 use fmt_core::Format;
 use vmm::exec::ExecError;
-use vmm::files::FileError;
+use vmm::files::{Conflict, FileError, FileErrorKind, NameErrorKind};
 use vmm::kvm::KvmError;
 use vmm::{Error, Failed, FailureKind, GuestFault};
 
@@ -18,6 +18,8 @@ pub(crate) enum Failure {
     NotANumber(&'static str, String),
     /// A number that an operand does not allow: the operand's name, and what it does.
     OutOfRange { operand: &'static str, min: u64, max: u64 },
+    /// An environment variable that is no time: its name, and its value.
+    NotASecond(&'static str, String),
     /// A required operand is not there.
     Missing(&'static str),
     /// There is no format of that name.
@@ -51,6 +53,9 @@ impl fmt::Display for Failure {
             }
             Self::OutOfRange { operand, min, max } => {
                 write!(f, "invalid {operand}: it must be between {min} and {max}")?;
+            }
+            Self::NotASecond(name, value) => {
+                write!(f, "invalid {name}: '{}' is not a number of seconds", value.escape_debug())?;
             }
             Self::Missing(operand) => {
                 write!(f, "no {operand}= was given: both an input and an output are needed")?;
@@ -88,15 +93,33 @@ impl Failure {
             Self::NotANumber(..) => Some(
                 "numbers are like 512, 0x200, 64k or 1.5M; the suffixes are b, k, M, G, T, P, E".to_owned(),
             ),
-            Self::OutOfRange { .. } => None,
+            Self::OutOfRange { .. } | Self::NotASecond(..) => None,
             Self::UnknownFormat(_) => {
                 let names: Vec<_> = Format::ALL.iter().map(|format| format.name()).collect();
                 Some(format!("the formats are {}", names.join(", ")))
             }
             Self::Protocol(_, name) => Some(format!("a file of that name is ./{}", name.display())),
-            Self::File(_) => None,
+            Self::File(error) => file_hint(&error.kind).map(ToOwned::to_owned),
             Self::Run(failed) => run_hint(&failed.error),
         }
+    }
+}
+
+fn file_hint(kind: &FileErrorKind) -> Option<&'static str> {
+    match kind {
+        FileErrorKind::Locked(Conflict::Writer) => {
+            Some("-U reads it all the same; what is copied may then be of different moments")
+        }
+        FileErrorKind::Locked(_) => Some("wait for the other process, or end it"),
+        _ => None,
+    }
+}
+
+fn name_hint(kind: &NameErrorKind) -> Option<&'static str> {
+    match kind {
+        NameErrorKind::NotAllowed => Some("--allow-path DIR lets images name the files beneath DIR"),
+        NameErrorKind::File(kind) => file_hint(kind),
+        _ => None,
     }
 }
 
@@ -114,6 +137,8 @@ fn run_hint(error: &Error) -> Option<String> {
             "-f raw copies the file's bytes as they are"
         }
         Error::Image(failure) if failure.kind == FailureKind::UnsupportedFormat => "-O raw is supported",
+        Error::Exec(ExecError::Name(error)) => name_hint(&error.kind)?,
+        Error::Exec(ExecError::File(error)) => file_hint(&error.kind)?,
         Error::Guest(GuestFault::Interrupted) => return None,
         Error::Guest(_) | Error::Exec(ExecError::Refused { .. } | ExecError::OutputNeverMade(_)) => {
             "if the image can be shared, please report this"

@@ -5,6 +5,7 @@
 //! | `args` | the command line |
 //! | `commands` | one module per subcommand: its operands, its request to the guest, its report to the user |
 //! | `filename` | what a file name on the command line stands for |
+//! | `identity` | what a new image is called and when it was made |
 //! | `failure` | why a command failed, in words that say what to do |
 //! | `console` | messages, the progress bar, the status line |
 //! | `signals` | the signals that ask for something |
@@ -16,6 +17,7 @@ mod commands;
 mod console;
 mod failure;
 mod filename;
+mod identity;
 mod signals;
 
 use std::process::ExitCode;

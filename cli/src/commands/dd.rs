@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use dd_window::{BlockCount, BlockSize, Blocks, OperandError};
-use fmt_core::{Format, round_up_to_sector};
+use fmt_core::Format;
 use guest_abi::dd::{FORMAT_NAME_LEN, NO_COUNT, Report, Request, SKIPPED_PAST_END};
 use vmm::files::FileKind;
 use vmm::{Files, GuestImage, Job, Limits};
@@ -14,16 +14,19 @@ use zerocopy::IntoBytes;
 use crate::args::DdArgs;
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::filename;
+use crate::{filename, identity};
 
 /// The processor time that the guest gets between two doorbells. It needs a hundredth of a millisecond.
 const GUEST_TIME: Duration = Duration::from_secs(5);
 
-/// How many operations the guest may ask for: a raw disk has three extents at most.
-const MAX_OPERATIONS: u64 = 64;
+/// How many operations the guest may ask for, whatever is to be copied.
+const MAX_OPERATIONS: u64 = 1 << 34;
 
-/// How many bytes the guest may read: it looks at the head of the input only.
-const MAX_READ: u64 = 1 << 20;
+/// How much more than the disk an output may take, for headers, tables, and what rounding to blocks adds.
+const MAX_OVERHEAD: u64 = 1 << 28;
+
+/// One byte of tables for so many of the disk, at most.
+const MIN_DISK_PER_TABLE: u64 = 32;
 
 /// Copies what the command line says.
 pub(crate) fn run(args: &DdArgs, console: &mut Console) -> Result<(), Failure> {
@@ -31,7 +34,9 @@ pub(crate) fn run(args: &DdArgs, console: &mut Console) -> Result<(), Failure> {
     let input = operands.input.ok_or(Failure::Missing("if"))?;
     let output = operands.output.ok_or(Failure::Missing("of"))?;
 
-    let mut files = Files::new();
+    let output_path = filename::path(&output)?;
+    let mut files = Files::new().force_share(args.force_share);
+    args.allow_path.iter().try_for_each(|dir| files.allow(dir))?;
     let opened = files.add_input(&filename::path(&input)?)?;
     let request = Request {
         input_format: args.format.as_deref().map(format_name).transpose()?.unwrap_or_default(),
@@ -39,8 +44,9 @@ pub(crate) fn run(args: &DdArgs, console: &mut Console) -> Result<(), Failure> {
         block_size: operands.blocks.block_size.get(),
         count: operands.blocks.count.map_or(NO_COUNT, BlockCount::get),
         skip: operands.blocks.skip.get(),
+        identity: identity::of(&output_path, args.uuid)?,
     };
-    files.add_output(&filename::path(&output)?)?;
+    files.add_output(&output_path)?;
     if files.kind(opened) == Some(FileKind::CharacterDevice) {
         console.warn(&format!(
             "warning: '{}' is a character device: it has no length, so it reads as empty",
@@ -48,7 +54,7 @@ pub(crate) fn run(args: &DdArgs, console: &mut Console) -> Result<(), Failure> {
         ));
     }
 
-    let limits = limits(&operands.blocks, files.input_len(opened));
+    let limits = limits(&operands.blocks);
     let report = copy(&request, limits, files, console)?;
     if report.flags & SKIPPED_PAST_END != 0 {
         console.warn(&format!("{}: cannot skip to specified offset", input.display()));
@@ -68,11 +74,11 @@ fn copy(request: &Request, limits: Limits, files: Files, console: &mut Console) 
     Ok(job.run(files, console)?)
 }
 
-/// What the copy may take: no more than if the input were a raw disk, which is the largest that it can be.
-fn limits(blocks: &Blocks, input_len: u64) -> Limits {
-    let disk = round_up_to_sector(input_len).unwrap_or(u64::MAX);
-    let output_len = blocks.window(disk).output_len().unwrap_or(u64::MAX);
-    Limits { output_len, written: output_len, read: MAX_READ, operations: MAX_OPERATIONS }
+/// What the copy may take: what the operands ask for. Without `count`, that is a disk of any size.
+fn limits(blocks: &Blocks) -> Limits {
+    let disk = blocks.window(u64::MAX).output_len().unwrap_or(u64::MAX);
+    let output_len = disk.saturating_add(disk / MIN_DISK_PER_TABLE).saturating_add(MAX_OVERHEAD);
+    Limits { output_len, written: output_len, read: u64::MAX, operations: MAX_OPERATIONS }
 }
 
 /// What the operands say. Of a repeated one the last counts, but each must make sense.
@@ -119,11 +125,16 @@ fn number(operand: &'static str, value: &[u8], error: OperandError) -> Failure {
     }
 }
 
-/// The name of a format as the guest wants it. `file` is what `qemu-img` calls the bytes of a file, which is raw.
+/// The name of a format as the guest wants it. `file` is what `qemu-img` calls the bytes of a file, which is raw; `vhd` is
+/// what everybody else calls `vpc`.
 fn format_name(name: &OsStr) -> Result<[u8; FORMAT_NAME_LEN], Failure> {
-    let name = if name == "file" { OsStr::new("raw") } else { name };
+    let plain = match name.as_bytes() {
+        b"file" => b"raw",
+        b"vhd" => b"vpc",
+        other => other,
+    };
     let unknown = || Failure::UnknownFormat(name.display().to_string());
-    let format = Format::from_name(name.as_bytes()).ok_or_else(unknown)?;
+    let format = Format::from_name(plain).ok_or_else(unknown)?;
     let mut padded = [0; FORMAT_NAME_LEN];
     padded[..format.name().len()].copy_from_slice(format.name().as_bytes());
     Ok(padded)

@@ -10,6 +10,8 @@ use crate::{Error, FileId};
 pub enum Source {
     /// Nowhere: they read as zeros.
     Zero,
+    /// Not in this image: what its backing image has there, or zeros where it has none.
+    Unallocated,
     /// They lie as they are in a file.
     Data {
         /// The file that holds them.
@@ -17,6 +19,57 @@ pub enum Source {
         /// The byte offset of the extent's first byte in that file.
         offset: u64,
     },
+    /// They lie in a file, compressed.
+    Compressed {
+        /// Where, and how to get them.
+        unit: Compressed,
+        /// How many decompressed bytes of the unit come before the extent's first byte.
+        skip: u32,
+    },
+}
+
+/// A compressed piece of a disk: it can only be decompressed as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Compressed {
+    /// The file that holds it.
+    pub file: FileId,
+    /// The byte offset in that file.
+    pub offset: u64,
+    /// How many bytes it takes there at most. What follows its end is not part of it.
+    pub len: u32,
+    /// How many bytes it becomes.
+    pub unit_len: u32,
+    /// How it is compressed.
+    pub codec: Codec,
+}
+
+/// A way to compress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Codec {
+    /// A deflate stream without a wrapper (RFC 1951).
+    Deflate,
+    /// A deflate stream with zlib's header and checksum (RFC 1950).
+    Zlib,
+    /// A Zstandard frame (RFC 8878).
+    Zstd,
+}
+
+impl Source {
+    /// The source of what lies `len` bytes into the extent, which must be no more than the extent has.
+    #[must_use]
+    pub const fn after(self, len: u64) -> Self {
+        match self {
+            Self::Zero | Self::Unallocated => self,
+            // The extent's end in the file is a place in the file, so this is one too.
+            Self::Data { file, offset } => Self::Data { file, offset: offset.saturating_add(len) },
+            // A unit's length fits 32 bits, so a place in it does.
+            #[expect(clippy::cast_possible_truncation, reason = "no more than the unit's length")]
+            Self::Compressed { unit, skip } => {
+                Self::Compressed { unit, skip: skip.saturating_add(len as u32) }
+            }
+        }
+    }
 }
 
 /// A range of the virtual disk whose bytes come from one place.
@@ -43,12 +96,7 @@ impl Extent {
         let start = self.start.max(range.start);
         let end = self.end().min(range.end);
         let len = end.checked_sub(start).filter(|&len| len > 0)?;
-        let source = match self.source {
-            Source::Zero => Source::Zero,
-            // `start` lies inside the extent, so its place in the file is before the extent's last byte there.
-            Source::Data { file, offset } => Source::Data { file, offset: offset + (start - self.start) },
-        };
-        Some(Self { start, len, source })
+        Some(Self { start, len, source: self.source.after(start - self.start) })
     }
 }
 
@@ -69,7 +117,10 @@ pub trait DiskMap {
     /// The extents that cover `range`, in order, the first and last clipped to it.
     ///
     /// The part of `range` beyond the disk's end is left out.
-    fn extents(&mut self, range: Range<u64>) -> Extents<'_, Self> {
+    fn extents(&mut self, range: Range<u64>) -> Extents<'_, Self>
+    where
+        Self: Sized,
+    {
         let end = range.end.min(self.virtual_size());
         Extents { map: self, range: range.start..end }
     }
@@ -77,13 +128,13 @@ pub trait DiskMap {
 
 /// The iterator that [`DiskMap::extents`] returns. It ends after the first error.
 #[derive(Debug)]
-pub struct Extents<'m, M: ?Sized> {
+pub struct Extents<'m, M> {
     map: &'m mut M,
     /// What is still to be covered.
     range: Range<u64>,
 }
 
-impl<M: DiskMap + ?Sized> Extents<'_, M> {
+impl<M: DiskMap> Extents<'_, M> {
     fn step(&mut self) -> Result<Option<Extent>, Error> {
         if self.range.is_empty() {
             return Ok(None);
@@ -94,7 +145,7 @@ impl<M: DiskMap + ?Sized> Extents<'_, M> {
     }
 }
 
-impl<M: DiskMap + ?Sized> Iterator for Extents<'_, M> {
+impl<M: DiskMap> Iterator for Extents<'_, M> {
     type Item = Result<Extent, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -106,7 +157,7 @@ impl<M: DiskMap + ?Sized> Iterator for Extents<'_, M> {
     }
 }
 
-impl<M: DiskMap + ?Sized> FusedIterator for Extents<'_, M> {}
+impl<M: DiskMap> FusedIterator for Extents<'_, M> {}
 
 #[cfg(test)]
 mod tests {

@@ -2,13 +2,16 @@
 //!
 //! An image is read as a stream of [`Extent`]s: for each range of the virtual disk, where its bytes are. It is
 //! written as a plan of [`Step`]s: what to do to the output files. Nothing here does I/O of its own, knows one
-//! format better than another, allocates, or panics.
+//! format better than another, or panics. Memory is taken for windows only, of a size that the caller knows.
 //!
 //! | module | layer |
 //! |---|---|
 //! | [`mod@file`] | [`FileId`], the number of a file, and [`ReadAt`], the bytes of one |
 //! | [`extent`] | [`Extent`] and [`DiskMap`]: reading, as questions and answers about places |
+//! | [`chain`] | [`Chain`]: a disk, and the disks behind it |
+//! | [`window`] | [`Window`]: a table of any size, through a piece of bounded size |
 //! | [`step`] | [`Step`] and [`StepSink`]: writing, as a list of things to do |
+//! | [`fill`] | [`BlockFill`]: extents of any size into blocks of one size |
 //! | [`format`](mod@format) | [`Format`]: the formats by name |
 //! | [`mod@probe`] | [`probe()`]: which format a file's first bytes show |
 //! | [`error`] | [`Error`]: a kind to match on, the place, and words for a person |
@@ -25,18 +28,26 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
+pub mod chain;
 pub mod error;
 pub mod extent;
 pub mod file;
+pub mod fill;
 pub mod format;
 pub mod math;
 pub mod probe;
 pub mod step;
+pub mod window;
 
+pub use chain::Chain;
 pub use error::{Error, ErrorKind};
-pub use extent::{DiskMap, Extent, Source};
+pub use extent::{Codec, Compressed, DiskMap, Extent, Source};
 pub use file::{FileId, ReadAt};
+pub use fill::BlockFill;
 pub use format::Format;
 pub use math::{SECTOR, round_up_to_sector};
 pub use probe::probe;
-pub use step::{Step, StepSink};
+pub use step::{DiskPlan, Step, StepSink};
+pub use window::Window;

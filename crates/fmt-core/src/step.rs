@@ -1,41 +1,40 @@
 //! What to do to the output files.
 
-use crate::{Error, FileId};
+use crate::{Error, Extent, FileId, Source};
 
 /// One thing to do to an output file.
 ///
-/// Steps that follow a [`SetLen`](Self::SetLen) of their file touch disjoint ranges inside that length, so whoever
-/// carries them out may do so in any order and side by side.
+/// Between two [`SetLen`](Self::SetLen)s of a file, steps touch disjoint ranges inside its length, so whoever carries
+/// them out may do so in any order and side by side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Step {
-    /// Give the file its length in bytes. The first step of every file; the steps after it wait for it.
+pub enum Step<'a> {
+    /// Give the file its length in bytes. The first step of every file; the steps after it wait for it. A writer that
+    /// finds out at the end how long the file is begins with a bound, and ends with the length.
     SetLen {
         /// The output file.
         file: FileId,
         /// Its length in bytes.
         len: u64,
     },
-    /// Copy `len` bytes from one file to another.
-    Copy {
-        /// The input file.
-        src_file: FileId,
-        /// The byte offset of the first byte to read.
-        src: u64,
+    /// Write what the writer itself made: headers and tables.
+    Write {
         /// The output file.
         file: FileId,
         /// The byte offset of the first byte to write.
         dst: u64,
-        /// How many bytes.
-        len: u64,
+        /// The bytes.
+        bytes: &'a [u8],
     },
-    /// Write `len` zeros: their blocks are allocated, not left as a hole.
-    Zero {
+    /// Write what the disk holds. Zeros are written too: their blocks are allocated, not left as a hole.
+    Fill {
         /// The output file.
         file: FileId,
         /// The byte offset of the first byte to write.
         dst: u64,
         /// How many bytes.
         len: u64,
+        /// Where they come from: anything but [`Source::Unallocated`].
+        source: Source,
     },
 }
 
@@ -46,5 +45,24 @@ pub trait StepSink {
     /// # Errors
     ///
     /// [`ErrorKind::Io`](crate::ErrorKind::Io) when the step cannot be taken.
-    fn step(&self, step: Step) -> Result<(), Error>;
+    fn step(&self, step: Step<'_>) -> Result<(), Error>;
+}
+
+/// A disk being written: what every format's writer is, once it has begun.
+pub trait DiskPlan {
+    /// Writes one extent. Extents come in ascending order, do not overlap, and lie within the disk.
+    ///
+    /// What no extent covers, and what is [`Source::Unallocated`], is not allocated.
+    ///
+    /// # Errors
+    ///
+    /// Those of the sink, and [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge).
+    fn extent(&mut self, extent: Extent) -> Result<(), Error>;
+
+    /// Writes what is left: the file is an image only after this.
+    ///
+    /// # Errors
+    ///
+    /// As [`extent`](Self::extent).
+    fn finish(self) -> Result<(), Error>;
 }

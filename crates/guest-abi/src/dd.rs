@@ -2,6 +2,7 @@
 //!
 //! File 0 is the input, file 1 the output.
 
+use crate::identity::Identity;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The number of the input.
@@ -14,7 +15,7 @@ pub const OUTPUT: u32 = 1;
 pub const FORMAT_NAME_LEN: usize = 16;
 
 /// What is to be copied.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Request {
     /// The input's format by name, padded with zero bytes; all zeros: whatever the input shows.
@@ -27,6 +28,8 @@ pub struct Request {
     pub count: u64,
     /// The beginning of what is copied, in blocks.
     pub skip: u64,
+    /// The new image's identity.
+    pub identity: Identity,
 }
 
 /// [`Request::count`]: everything up to the end of the disk.

@@ -5,11 +5,11 @@
 //!        32    text          a failure's words, `Head::text_len` bytes of at most `TEXT_LEN`
 //!        256   report        the command's report, `Head::report_len` bytes of at most `REPORT_LEN`
 //!        512   records       `Head::count` times [`Record`]
-//!        45056 data          bytes that the host puts there, answering a `READ`
+//!        45056 data          bytes that the host puts there, answering a `READ` or `OPEN`, or takes for a `WRITE`
 //! ```
 //!
 //! The host carries out all operations of a ring before the guest goes on, in any order and side by side; a
-//! [`SET_LEN`] comes before those that follow it. An operation that fails ends the command on the host's side, which
+//! [`SET_LEN`] comes after those before it and before those that follow it. An operation that fails ends the command on the host's side, which
 //! knows best what happened: the guest only ever goes on when everything it asked for has been done.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -75,7 +75,7 @@ pub const PANICKED: u32 = 4;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Record {
-    /// [`READ`], [`SET_LEN`], [`COPY`] or [`ZERO`].
+    /// [`READ`], [`SET_LEN`], [`COPY`], [`ZERO`], [`WRITE`] or [`OPEN`].
     pub op: u32,
     /// The file that is read, sized or written.
     pub file: u32,
@@ -83,9 +83,9 @@ pub struct Record {
     pub src_file: u32,
     /// 0.
     pub reserved: u32,
-    /// The byte offset to write at; of a `READ`, in the data window.
+    /// The byte offset to write at; of a `READ` or `OPEN`, in the data window.
     pub dst: u64,
-    /// The byte offset to read at.
+    /// The byte offset to read at; of a `WRITE` or `OPEN`, in the data window.
     pub src: u64,
     /// How many bytes; of a `SET_LEN`, the length.
     pub len: u64,
@@ -94,7 +94,7 @@ pub struct Record {
 /// Bytes `src`, `len` of the input `file` into the data window at `dst`.
 pub const READ: u32 = 1;
 
-/// The output `file` is `len` bytes long. Its first operation, once.
+/// The output `file` is `len` bytes long. Its first operation; again when the guest knows better.
 pub const SET_LEN: u32 = 2;
 
 /// Bytes `src`, `len` of the input `src_file` to byte `dst` of the output `file`.
@@ -102,6 +102,17 @@ pub const COPY: u32 = 3;
 
 /// `len` zeros to byte `dst` of the output `file`.
 pub const ZERO: u32 = 4;
+
+/// Bytes `src`, `len` of the data window to byte `dst` of the output `file`.
+pub const WRITE: u32 = 5;
+
+/// The input `file` names another file, which is to be opened as one more input: the name is bytes `src`, `len` of the
+/// data window. The answer is a [`FileEntry`](crate::boot::FileEntry), put into the data window at `dst`; the file's number is
+/// the next that is free. A host that does not open the file ends the command.
+pub const OPEN: u32 = 6;
+
+/// The longest name of a file in an image, in bytes.
+pub const NAME_LEN: u64 = 4096;
 
 /// What is wrong with an image: the report of a guest that failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

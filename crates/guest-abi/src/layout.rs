@@ -6,7 +6,8 @@
 //! 0x20_0000  exchange                     read, write
 //! 0x40_0000  the guest binary             code: read, execute; constants: read; variables: read, write
 //! 0x60_0000  stack, growing down to here  read, write
-//! 0x80_0000  doorbell                     write; there is no memory
+//! 0x80_0000  heap                         read, write
+//! 0x200_0000 doorbell                     write; there is no memory
 //! ```
 //!
 //! Between any two of them lie unmapped pages.
@@ -35,8 +36,14 @@ pub const STACK_ADDR: u64 = 0x60_0000;
 /// The size of the stack.
 pub const STACK_LEN: u64 = 64 << 10;
 
+/// Where the heap begins.
+pub const HEAP_ADDR: u64 = 0x80_0000;
+
+/// The size of the heap, with room for an unmapped page behind it.
+pub const HEAP_LEN: u64 = (16 << 20) - PAGE_SIZE;
+
 /// How much memory there is, from address 0. Most of it is never touched.
-pub const MEMORY_LEN: u64 = 0x80_0000;
+pub const MEMORY_LEN: u64 = 0x200_0000;
 
 /// Where the doorbell is: the guest rings it by writing any four bytes to this address.
-pub const DOORBELL_ADDR: u64 = 0x80_0000;
+pub const DOORBELL_ADDR: u64 = 0x200_0000;

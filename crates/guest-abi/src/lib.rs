@@ -9,6 +9,7 @@
 //! | [`layout`] | where everything lies in the guest's address space |
 //! | [`boot`] | what the guest is told when it starts: the files, and the request |
 //! | [`exchange`] | what the guest says at a doorbell: operations, and how it ended |
+//! | [`identity`] | what a new image is called and when it was made |
 //! | [`dd`] | the request and the report of `instar dd` |
 //!
 //! All records are little-endian, as the one architecture they are for, without padding, and valid for any bytes:
@@ -22,10 +23,11 @@
 pub mod boot;
 pub mod dd;
 pub mod exchange;
+pub mod identity;
 pub mod layout;
 
 /// The version of all that is defined here. A guest carries it in a note, [`NOTE_NAME`], and the host refuses another.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// The owner's name of the ELF note that holds [`ABI_VERSION`] as a little-endian `u32`.
 pub const NOTE_NAME: &str = "instar";

@@ -4,6 +4,7 @@ use core::fmt;
 use std::path::PathBuf;
 
 use crate::exec::ExecError;
+use crate::files::shown;
 use crate::kvm::KvmError;
 use crate::ring::FailureKind;
 use crate::sandbox::GuestFault;
@@ -55,7 +56,7 @@ pub struct ImageFailure {
 impl fmt::Display for ImageFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, is_input, at, what, .. } = self;
-        let file = self.file.display();
+        let file = shown(&self.file);
         match kind {
             FailureKind::NotThisFormat => write!(f, "'{file}' is not a {what} image"),
             FailureKind::UnsupportedFormat if *is_input => {
@@ -63,6 +64,9 @@ impl fmt::Display for ImageFailure {
             }
             FailureKind::UnsupportedFormat => {
                 write!(f, "cannot write '{file}': the {what} format is not supported")
+            }
+            FailureKind::UnsupportedFeature if !is_input => {
+                write!(f, "cannot write '{file}': {what} is not supported")
             }
             FailureKind::UnsupportedFeature => {
                 write!(f, "'{file}' uses {what}, which is not supported (byte {at})")

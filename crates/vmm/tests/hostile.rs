@@ -4,16 +4,19 @@
 
 mod support;
 
+use core::mem::offset_of;
+
 use guest_abi::exchange::{
-    COPY, DATA_LEN, FAILED, FINISHED, Failure, GO_ON, Head, KIND_CORRUPT, MAX_RECORDS, PANICKED, READ,
-    REPORT_AT, REPORT_LEN, Record, SET_LEN, TEXT_AT, TEXT_LEN, ZERO,
+    COPY, DATA_AT, DATA_LEN, FAILED, FINISHED, Failure, GO_ON, Head, KIND_CORRUPT, MAX_RECORDS, NAME_LEN,
+    OPEN, PANICKED, READ, RECORDS_AT, REPORT_AT, REPORT_LEN, Record, SET_LEN, TEXT_AT, TEXT_LEN, WRITE, ZERO,
 };
 use guest_abi::layout::{
     BOOT_ADDR, DOORBELL_ADDR, EXCHANGE_ADDR, EXCHANGE_LEN, IMAGE_ADDR, STACK_ADDR, STACK_LEN,
 };
-use support::{CONSTANTS_ADDR, Code, GUEST_TIME, INPUT_LEN, LIMITS, Scene, has_kvm, head};
+use support::{CONSTANTS_ADDR, Code, GUEST_TIME, INPUT_LEN, LIMITS, Scene, has_kvm, head, segments};
 use vmm::exec::{ExecError, OperationFault as Fault};
-use vmm::{Error, FailureKind, GuestFault};
+use vmm::files::{FileErrorKind, NameErrorKind};
+use vmm::{Error, FailureKind, GuestFault, Limits};
 
 /// Runs `code`, asserts that no file was harmed, and returns the error.
 #[track_caller]
@@ -373,7 +376,36 @@ mod operations {
         an_output_beyond_the_bound:
             [Record { len: LIMITS.output_len + 1, ..SIZED }] => Fault::TooLong { .. },
         an_output_that_was_not_sized: [Record { op: ZERO, file: 1, len: 1, ..NONE }] => Fault::NotSized(1),
-        an_output_that_is_sized_twice: [SIZED, SIZED] => Fault::SizedTwice(1),
+        an_output_that_outgrows_the_bound_later:
+            [SIZED, Record { len: LIMITS.output_len + 1, ..SIZED }] => Fault::TooLong { .. },
+        a_write_beyond_what_an_output_has_shrunk_to:
+            [SIZED, Record { len: 4095, ..SIZED }, Record { op: ZERO, file: 1, len: 4096, ..NONE }]
+            => Fault::OutsideOutput { .. },
+        bytes_of_its_own_into_the_input: [SIZED, Record { op: WRITE, file: 0, len: 1, ..NONE }] => Fault::NotAnOutput(0),
+        bytes_from_behind_its_window:
+            [SIZED, Record { op: WRITE, file: 1, src: DATA_LEN, len: 1, ..NONE }] => Fault::OutsideWindow { .. },
+        bytes_from_around_its_window:
+            [SIZED, Record { op: WRITE, file: 1, src: u64::MAX, len: 2, ..NONE }] => Fault::OutsideWindow { .. },
+        more_bytes_than_its_window_has:
+            [SIZED, Record { op: WRITE, file: 1, len: u64::MAX, ..NONE }] => Fault::OutsideWindow { .. },
+        bytes_of_its_own_behind_the_output:
+            [SIZED, Record { op: WRITE, file: 1, dst: 4096, len: 1, ..NONE }] => Fault::OutsideOutput { .. },
+        a_name_behind_its_window: [Record { op: OPEN, src: DATA_LEN, len: 1, ..NONE }] => Fault::OutsideWindow { .. },
+        a_name_around_its_window: [Record { op: OPEN, src: u64::MAX, len: 2, ..NONE }] => Fault::OutsideWindow { .. },
+        an_answer_behind_its_window:
+            [Record { op: OPEN, dst: DATA_LEN - 15, len: 1, ..NONE }] => Fault::OutsideWindow { .. },
+        an_answer_around_its_window: [Record { op: OPEN, dst: u64::MAX, len: 1, ..NONE }] => Fault::OutsideWindow { .. },
+        a_name_that_is_too_long: [Record { op: OPEN, len: NAME_LEN + 1, ..NONE }] => Fault::NameTooLong(_),
+        no_name_at_all: [Record { op: OPEN, ..NONE }] => Fault::Empty,
+        a_name_in_the_output: [Record { op: OPEN, file: 1, len: 1, ..NONE }] => Fault::NotAnInput(1),
+        a_name_in_no_file: [Record { op: OPEN, file: 2, len: 1, ..NONE }] => Fault::NoSuchFile(2),
+        a_file_that_is_only_just_being_opened:
+            [Record { op: OPEN, len: 1, ..NONE }, Record { op: OPEN, file: 2, len: 1, ..NONE }] => Fault::NoSuchFile(2),
+        more_bytes_of_its_own_than_allowed: [
+            Record { len: 16384, ..SIZED },
+            Record { op: WRITE, file: 1, len: 16384, ..NONE },
+            Record { op: WRITE, file: 1, len: 1, ..NONE },
+        ] => Fault::TooMuchWritten(_),
         more_operations_than_allowed:
             [Record { op: READ, len: 1, ..NONE }; LIMITS.operations as usize + 1] => Fault::TooManyOperations(_),
         more_bytes_read_than_allowed:
@@ -392,6 +424,101 @@ mod operations {
     }
 }
 
+/// What images may name is tested beside `Files`; here, that a guest gets nothing else.
+mod names {
+    use super::*;
+
+    const LIMITS: Limits = Limits { operations: 5000, ..super::LIMITS };
+
+    fn open(file: u32, name: &[u8]) -> Record {
+        Record { op: OPEN, file, dst: 8192, len: name.len() as u64, ..Record::default() }
+    }
+
+    /// Why the guest does not get a file.
+    #[track_caller]
+    fn refused(scene: &Scene, code: &Code) -> NameErrorKind {
+        let failed = scene.run_within(&segments(code), LIMITS).expect_err("the guest was believed");
+        scene.assert_unharmed();
+        match failed.error {
+            Error::Exec(ExecError::Name(error)) => error.kind,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    macro_rules! refused {
+        ($($test:ident: $kind:pat => $names:expr,)*) => {$(
+            #[test]
+            fn $test() {
+                if has_kvm() {
+                    for name in $names {
+                        let code = Code::new().put(DATA_AT, name.as_bytes()).ask(&[open(0, name.as_bytes())]);
+                        let kind = refused(&Scene::new(), &code);
+                        assert!(matches!(kind, $kind), "'{}'{kind}", name.escape_debug());
+                    }
+                }
+            }
+        )*};
+    }
+
+    refused! {
+        protocols: NameErrorKind::Protocol => ["nbd://host/x", "json:{}", "fd:0", "file:input", "file:/etc/shadow", ":"],
+        zeros: NameErrorKind::Nul => ["\0", "input\0", "\0input"],
+        elsewhere: NameErrorKind::NotAllowed =>
+            ["/etc/shadow", "/dev/kvm", "/proc/self/mem", "../x", "..", "/", "./../../../../etc/passwd", "/nowhere"],
+        nothing: NameErrorKind::File(FileErrorKind::Io(_)) => ["missing", "input/x"],
+        no_file: NameErrorKind::File(FileErrorKind::Unusable(_)) => ["."],
+        the_output: NameErrorKind::File(FileErrorKind::SameFile { .. }) => ["output", "./output"],
+        the_image_itself: NameErrorKind::Cycle => ["input", "./input"],
+    }
+
+    /// A guest that opens each of `names` as the last one's.
+    fn chain(names: &[String]) -> Code {
+        let ask = |code: Code, (n, name): (u32, &String)| {
+            let record = open(if n == 0 { 0 } else { n + 1 }, name.as_bytes());
+            let head = Head { total_operations: u64::from(n) + 1, ..head(GO_ON, &[record]) };
+            code.put(DATA_AT, name.as_bytes()).say(head, &[record])
+        };
+        (0..).zip(names).fold(Code::new(), ask)
+    }
+
+    #[test]
+    fn a_chain_that_is_too_long() {
+        if has_kvm() {
+            let names: Vec<_> = (1..=17).map(|n| format!("file{n}")).collect();
+            let mut scene = Scene::new();
+            names.iter().for_each(|name| scene.add(name));
+            let kind = refused(&scene, &chain(&names));
+            assert!(matches!(kind, NameErrorKind::TooDeep), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_loop_of_two() {
+        if has_kvm() {
+            let mut scene = Scene::new();
+            scene.add("base");
+            let kind = refused(&scene, &chain(&["base".to_owned(), "input".to_owned()]));
+            assert!(matches!(kind, NameErrorKind::Cycle), "{kind}");
+        }
+    }
+
+    #[test]
+    fn thousands() {
+        if has_kvm() {
+            let mut scene = Scene::new();
+            scene.add("base");
+            let record = open(0, b"base");
+            let head = Head { total_operations: 0, ..head(GO_ON, &[record]) };
+            let code = Code::new().put(DATA_AT, b"base").put(RECORDS_AT, &[record]).put(0, &head);
+            // inc dword ptr [total_operations]; ring; jmp to where that began
+            let total = EXCHANGE_ADDR as u32 + offset_of!(Head, total_operations) as u32;
+            let again = code.then(&[0xff, 0x04, 0x25]).then(&total.to_le_bytes()).ring();
+            let kind = refused(&scene, &again.then(&[0xeb, 0xec]));
+            assert!(matches!(kind, NameErrorKind::TooMany), "{kind}");
+        }
+    }
+}
+
 /// The same kind of guest, when it behaves, gets what it asks for: the tests above do not fail for another reason.
 #[test]
 fn a_guest_that_behaves_is_served() {
@@ -401,12 +528,15 @@ fn a_guest_that_behaves_is_served() {
     let scene = Scene::new();
     let sized = Record { op: SET_LEN, file: 1, len: 10_000, ..Record::default() };
     let copy = Record { op: COPY, file: 1, dst: 5000, src: 100, len: 4000, ..Record::default() };
-    let zero = Record { op: ZERO, file: 1, dst: 9000, len: 1000, ..Record::default() };
-    let report = scene.run(&Code::new().finish(&42u64.to_le_bytes(), &[sized, copy, zero])).unwrap();
+    let zero = Record { op: ZERO, file: 1, dst: 9000, len: 996, ..Record::default() };
+    let own = Record { op: WRITE, file: 1, dst: 9996, src: 8, len: 4, ..Record::default() };
+    let code = Code::new().put(DATA_AT + 8, b"mine");
+    let report = scene.run(&code.finish(&42u64.to_le_bytes(), &[sized, copy, zero, own])).unwrap();
     assert_eq!(report, 42);
 
     let (input, output) = (std::fs::read(scene.input()).unwrap(), std::fs::read(scene.output()).unwrap());
     assert_eq!(output.len(), 10_000);
-    assert!(output[..5000].iter().chain(&output[9000..]).all(|&byte| byte == 0));
+    assert!(output[..5000].iter().chain(&output[9000..9996]).all(|&byte| byte == 0));
     assert!(output[5000..9000] == input[100..4100]);
+    assert_eq!(output[9996..], *b"mine");
 }

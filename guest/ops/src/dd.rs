@@ -1,13 +1,14 @@
 //! `instar dd`: a window of one disk becomes another.
 
+use core::cell::Cell;
+
 use dd_window::{BlockCount, BlockSize, Blocks, OperandError};
 use fmt_core::{DiskMap, Error, ErrorKind, Extent, FileId, Format};
-use fmt_raw::RawPlan;
 use guest_abi::dd::{INPUT, NO_COUNT, OUTPUT, Report, Request, SKIPPED_PAST_END};
 
+use crate::decode::Decoder;
 use crate::host::InFile;
-use crate::input::Disk;
-use crate::{Failure, Host, HostFile};
+use crate::{Failure, Host, input, output};
 
 /// Plans the copy that `request` asks for.
 ///
@@ -16,36 +17,20 @@ use crate::{Failure, Host, HostFile};
 /// When the input is not what it would have to be, a format is not supported, or the request makes no sense. Nothing
 /// has been asked of the output then, unless the input's tables turn out broken halfway.
 pub fn run<H: Host>(host: &H, request: &Request) -> Result<Report, Failure> {
-    let (input, output) = (FileId(INPUT), FileId(OUTPUT));
-    let mut disk = Disk::open(&HostFile::new(host, input), format(&request.input_format)?).in_file(input)?;
+    let blamed = Cell::new(FileId(INPUT));
+    let mut disk = input::open(host, FileId(INPUT), format(&request.input_format)?, &blamed)?;
     let format = format(&request.output_format)?.ok_or(Failure::BadRequest("no output format"))?;
 
     let virtual_size = disk.virtual_size();
     let window = blocks(request)?.window(virtual_size);
     let extents = disk.extents(window.range());
-    let extents = extents.map(|extent| extent.and_then(|e| moved(e, window.start())).in_file(input));
-    write(host, output, format, window.len(), extents)?;
+    let extents = extents.map(|extent| extent.and_then(|e| moved(e, window.start())).in_file(blamed.get()));
+    let decoder = Decoder::new(host);
+    let written = output::write(&decoder, FileId(OUTPUT), format, window.len(), &request.identity, extents);
+    written.map_err(|failure| decoder.blamed().map_or(failure, |input| failure.in_file(input)))?;
 
     let flags = if window.skip_past_end() { SKIPPED_PAST_END } else { 0 };
     Ok(Report { virtual_size, window_len: window.len(), flags })
-}
-
-/// Writes a disk of `size` bytes that consists of `extents`.
-fn write<H: Host>(
-    host: &H,
-    output: FileId,
-    format: Format,
-    size: u64,
-    extents: impl Iterator<Item = Result<Extent, Failure>>,
-) -> Result<(), Failure> {
-    if format != Format::Raw {
-        return Err(Error::new(ErrorKind::UnsupportedFormat, 0, format.name())).in_file(output);
-    }
-    let plan = RawPlan::begin(host, output, size).in_file(output)?;
-    for extent in extents {
-        plan.extent(extent?).in_file(output)?;
-    }
-    Ok(())
 }
 
 /// The extent on a disk that begins at byte `origin` of the extent's own.

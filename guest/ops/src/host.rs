@@ -13,6 +13,13 @@ pub trait Host: StepSink {
     /// Whether the user's name for `file` ends in `.dmg`.
     fn is_named_dmg(&self, file: FileId) -> bool;
 
+    /// Opens the file that the input `from` names, as one more input.
+    ///
+    /// # Errors
+    ///
+    /// When the name is too long. A file that may not be opened ends the command: its host says why.
+    fn open(&self, from: FileId, name: &[u8]) -> Result<FileId, Error>;
+
     /// Fills `buf` with the bytes of the input `file` that start at byte `offset`.
     ///
     /// # Errors
@@ -48,7 +55,7 @@ impl<'h, H: Host> HostFile<'h, H> {
 }
 
 impl<H: Host> ReadAt for HostFile<'_, H> {
-    fn len(&self) -> u64 {
+    fn file_len(&self) -> u64 {
         self.host.file_len(self.file)
     }
 
@@ -72,6 +79,15 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The same failure, of another file.
+    #[must_use]
+    pub fn in_file(self, file: FileId) -> Self {
+        match self {
+            Self::Image { error, .. } => Self::Image { file, error },
+            Self::BadRequest(_) => self,
+        }
+    }
+
     /// The failure as the doorbell carries it: the record, and the words.
     #[must_use]
     pub fn to_record(&self) -> (exchange::Failure, &'static str) {

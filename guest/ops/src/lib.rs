@@ -6,7 +6,9 @@
 //! | module | what |
 //! |---|---|
 //! | [`host`] | [`Host`], what a command can ask for |
-//! | [`input`] | an input of any format, opened as a disk |
+//! | [`input`] | an input of any format, opened as a disk with all that is behind it |
+//! | [`output`] | an output of any format, written from extents |
+//! | [`decode`] | decompression, between the two |
 //! | [`dd`] | `instar dd` |
 //! | `testing` | a host that is memory, behind the feature of that name |
 
@@ -16,9 +18,13 @@
 #[cfg(feature = "testing")]
 extern crate std;
 
+extern crate alloc;
+
 pub mod dd;
+pub mod decode;
 pub mod host;
 pub mod input;
+pub mod output;
 #[cfg(feature = "testing")]
 pub mod testing;
 

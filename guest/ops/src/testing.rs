@@ -5,9 +5,10 @@
 
 use core::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::string::String;
 use std::vec::Vec;
 
-use fmt_core::{Error, ErrorKind, Extent, FileId, ReadAt, Source, Step, StepSink};
+use fmt_core::{Error, ErrorKind, FileId, ReadAt, Source, Step, StepSink};
 
 use crate::Host;
 
@@ -16,7 +17,8 @@ use crate::Host;
 pub struct MemoryHost {
     files: Vec<File>,
     reads: Cell<usize>,
-    steps: RefCell<Vec<Step>>,
+    /// As they are shown, because they borrow.
+    steps: RefCell<Vec<String>>,
 }
 
 #[derive(Debug)]
@@ -52,8 +54,8 @@ impl MemoryHost {
         self.reads.get()
     }
 
-    /// All steps so far.
-    pub fn steps(&self) -> Vec<Step> {
+    /// All steps so far, as they are shown for debugging.
+    pub fn steps(&self) -> Vec<String> {
         self.steps.borrow().clone()
     }
 
@@ -93,6 +95,10 @@ impl Host for MemoryHost {
         self.input(file).named_dmg
     }
 
+    fn open(&self, _from: FileId, _name: &[u8]) -> Result<FileId, Error> {
+        Err(Error::new(ErrorKind::Io, 0, "there are no other files"))
+    }
+
     fn read_exact_at(&self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<(), Error> {
         if !buf.is_empty() {
             self.reads.set(self.reads.get() + 1);
@@ -102,21 +108,22 @@ impl Host for MemoryHost {
 }
 
 impl StepSink for MemoryHost {
-    fn step(&self, step: Step) -> Result<(), Error> {
-        let (file, dst, len, source) = match step {
-            Step::SetLen { file, len } => {
-                self.output_cell(file).borrow_mut().set_len(len);
-                self.steps.borrow_mut().push(step);
-                return Ok(());
+    fn step(&self, step: Step<'_>) -> Result<(), Error> {
+        match step {
+            Step::SetLen { file, len } => self.output_cell(file).borrow_mut().set_len(len),
+            Step::Write { file, dst, bytes } => {
+                self.output_cell(file).borrow_mut().write(
+                    dst,
+                    bytes.len() as u64,
+                    Content::Bytes(bytes.to_vec()),
+                );
             }
-            Step::Copy { src_file, src, file, dst, len } => {
-                (file, dst, len, Source::Data { file: src_file, offset: src })
+            Step::Fill { file, dst, len, source } => {
+                self.check_source(source, len);
+                self.output_cell(file).borrow_mut().write(dst, len, Content::Source(source));
             }
-            Step::Zero { file, dst, len } => (file, dst, len, Source::Zero),
-        };
-        self.check_source(source, len);
-        self.output_cell(file).borrow_mut().write(Extent { start: dst, len, source });
-        self.steps.borrow_mut().push(step);
+        }
+        self.steps.borrow_mut().push(std::format!("{step:?}"));
         Ok(())
     }
 }
@@ -151,7 +158,7 @@ impl Input {
 }
 
 impl ReadAt for Input {
-    fn len(&self) -> u64 {
+    fn file_len(&self) -> u64 {
         self.len
     }
 
@@ -175,26 +182,42 @@ struct Output {
     max_len: u64,
     len: Option<u64>,
     /// By their start.
-    written: BTreeMap<u64, Extent>,
+    written: BTreeMap<u64, Piece>,
+}
+
+/// A part of an output.
+#[derive(Debug)]
+struct Piece {
+    len: u64,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Bytes(Vec<u8>),
+    Source(Source),
 }
 
 impl Output {
     fn set_len(&mut self, len: u64) {
         assert!(len <= self.max_len, "a length of {len}, where {} is the most", self.max_len);
-        assert_eq!(self.len.replace(len), None, "a second length");
+        let last = self.written.last_key_value().map_or(0, |(start, piece)| start + piece.len);
+        assert!(last <= len, "a length of {len}, where {last} bytes have been written");
+        self.len = Some(len);
     }
 
-    fn write(&mut self, extent: Extent) {
-        let len = self.len.expect("the length comes first");
-        let end = extent.start.checked_add(extent.len);
-        assert!(extent.len > 0, "{extent:?} is about no bytes");
-        assert!(end.is_some_and(|end| end <= len), "{extent:?} is not inside the {len} bytes of the output");
-        let before = self.written.range(..extent.end()).next_back();
+    fn write(&mut self, start: u64, len: u64, content: Content) {
+        let file_len = self.len.expect("the length comes first");
+        let end = start.checked_add(len).filter(|&end| end <= file_len);
+        assert!(len > 0, "nothing at {start}");
+        let end = end
+            .unwrap_or_else(|| panic!("{len} bytes at {start} are not inside the {file_len} of the output"));
+        let before = self.written.range(..end).next_back();
         assert!(
-            before.is_none_or(|(_, before)| before.end() <= extent.start),
-            "{extent:?} overlaps {before:?}"
+            before.is_none_or(|(at, before)| at + before.len <= start),
+            "{len} bytes at {start} overlap {before:?}"
         );
-        self.written.insert(extent.start, extent);
+        self.written.insert(start, Piece { len, content });
     }
 }
 
@@ -210,13 +233,13 @@ impl OutputView<'_> {
     /// How many bytes were written. What was not is a hole.
     #[must_use]
     pub fn written(&self) -> u64 {
-        // The extents are disjoint and inside the output, so there is no sum that overflows.
-        self.host.output_cell(self.file).borrow().written.values().map(|extent| extent.len).sum()
+        // The pieces are disjoint and inside the output, so there is no sum that overflows.
+        self.host.output_cell(self.file).borrow().written.values().map(|piece| piece.len).sum()
     }
 }
 
 impl ReadAt for OutputView<'_> {
-    fn len(&self) -> u64 {
+    fn file_len(&self) -> u64 {
         self.len
     }
 
@@ -224,10 +247,18 @@ impl ReadAt for OutputView<'_> {
         let range = offset..offset.saturating_add(buf.len() as u64);
         buf.fill(0);
         let output = self.host.output_cell(self.file).borrow();
-        for part in output.written.values().filter_map(|extent| extent.clip(&range)) {
-            if let Source::Data { file, offset: src } = part.source {
-                let part = &mut buf[index(part.start - offset)..][..index(part.len)];
-                self.host.input(file).read_exact_at(src, part)?;
+        for (&at, piece) in output.written.range(..range.end) {
+            let (start, end) = (at.max(range.start), (at + piece.len).min(range.end));
+            if start >= end {
+                continue;
+            }
+            let part = &mut buf[index(start - offset)..index(end - offset)];
+            match &piece.content {
+                Content::Bytes(bytes) => part.copy_from_slice(&bytes[index(start - at)..index(end - at)]),
+                Content::Source(source) => match source.after(start - at) {
+                    Source::Data { file, offset } => self.host.input(file).read_exact_at(offset, part)?,
+                    _ => part.fill(0),
+                },
             }
         }
         Ok(())

@@ -1,31 +1,45 @@
 //! The doorbell, and the command's host behind it.
 
-use core::cell::Cell;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
 
-use fmt_core::{Error, ErrorKind, FileId, Step, StepSink};
+use fmt_core::{Error, ErrorKind, FileId, Source, Step, StepSink};
 use guest_abi::boot::{BootPage, FileEntry, NAMED_DMG};
 use guest_abi::exchange::{
-    COPY, DATA_AT, DATA_LEN, FAILED, FINISHED, GO_ON, Head, MAX_RECORDS, READ, RECORDS_AT, REPORT_AT, Record,
-    SET_LEN, TEXT_AT, TEXT_LEN, ZERO,
+    COPY, DATA_AT, DATA_LEN, FAILED, FINISHED, GO_ON, Head, MAX_RECORDS, NAME_LEN, OPEN, READ, RECORDS_AT,
+    REPORT_AT, Record, SET_LEN, TEXT_AT, TEXT_LEN, WRITE, ZERO,
 };
 use guest_ops::{Failure, Host};
-use zerocopy::{Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::exchange;
 
 /// The host, reached through the exchange. Steps are gathered and go with the next ring.
 #[derive(Debug)]
 pub struct Bell {
-    boot: &'static BootPage,
+    /// The files, by number: those of the boot page, then those that images named.
+    files: RefCell<Vec<FileEntry>>,
     /// How many records wait in the exchange.
     count: Cell<u32>,
+    /// The last of them.
+    last: Cell<Record>,
+    /// How many bytes of the data window are taken.
+    taken: Cell<u64>,
     operations: Cell<u64>,
     written: Cell<u64>,
 }
 
 impl Bell {
-    pub(crate) const fn new(boot: &'static BootPage) -> Self {
-        Self { boot, count: Cell::new(0), operations: Cell::new(0), written: Cell::new(0) }
+    pub(crate) fn new(boot: &BootPage) -> Self {
+        let files = boot.files.get(..boot.header.file_count as usize).unwrap_or_default();
+        Self {
+            files: RefCell::new(files.to_vec()),
+            count: Cell::new(0),
+            last: Cell::new(Record::default()),
+            taken: Cell::new(0),
+            operations: Cell::new(0),
+            written: Cell::new(0),
+        }
     }
 
     /// Tells the host how the command ended, and stops.
@@ -42,20 +56,45 @@ impl Bell {
         exchange::stop()
     }
 
-    fn push(&self, record: Record, written: u64) {
-        if self.count.get() as usize == MAX_RECORDS {
+    /// Puts one more record into the exchange, or makes the last one longer where this one continues it.
+    fn push(&self, record: Record) {
+        let waiting = self.count.get();
+        if let Some(longer) = joined(self.last.get(), record).filter(|_| waiting > 0) {
+            self.place(waiting - 1, longer);
+        } else {
+            if waiting as usize == MAX_RECORDS {
+                self.ring();
+            }
+            self.place(self.count.get(), record);
+            self.count.set(self.count.get() + 1);
+            self.operations.set(self.operations.get() + 1);
+        }
+        if matches!(record.op, WRITE | COPY | ZERO) {
+            // The host refuses a sum that does not fit; the guest's own must only not panic before it does.
+            self.written.set(self.written.get().wrapping_add(record.len));
+        }
+    }
+
+    fn place(&self, index: u32, record: Record) {
+        exchange::put(RECORDS_AT + u64::from(index) * size_of::<Record>() as u64, &record);
+        self.last.set(record);
+    }
+
+    /// Takes `len` bytes of the data window, which has as many, and returns where they are.
+    fn take(&self, len: u64) -> u64 {
+        if self.taken.get() + len > DATA_LEN {
             self.ring();
         }
-        let at = RECORDS_AT + u64::from(self.count.get()) * size_of::<Record>() as u64;
-        exchange::put(at, &record);
-        self.count.set(self.count.get() + 1);
-        self.operations.set(self.operations.get() + 1);
-        // The host refuses a sum that does not fit; the guest's own must only not panic before it does.
-        self.written.set(self.written.get().wrapping_add(written));
+        let at = self.taken.get();
+        self.taken.set(at + len);
+        at
     }
 
     fn ring(&self) {
-        self.ring_with(GO_ON, &(), "");
+        if self.count.get() > 0 {
+            self.ring_with(GO_ON, &(), "");
+        }
+        self.taken.set(0);
     }
 
     fn ring_with<Report: IntoBytes + Immutable>(&self, state: u32, report: &Report, text: &str) {
@@ -73,10 +112,40 @@ impl Bell {
         });
     }
 
-    fn entry(&self, file: FileId) -> Option<&FileEntry> {
-        let files = self.boot.files.get(..self.boot.header.file_count as usize)?;
-        files.get(file.0 as usize)
+    /// Asks for `answer.len()` bytes that the host puts into the data window, with everything that waits.
+    fn ask(&self, record: Record, answer: &mut [u8]) {
+        let at = self.take(answer.len() as u64);
+        self.push(Record { dst: at, ..record });
+        self.ring();
+        exchange::get(DATA_AT + at, answer);
     }
+
+    fn entry(&self, file: FileId) -> Option<FileEntry> {
+        self.files.borrow().get(file.0 as usize).copied()
+    }
+
+    fn write(&self, file: u32, mut dst: u64, bytes: &[u8]) {
+        for part in bytes.chunks(DATA_LEN as usize) {
+            let len = part.len() as u64;
+            let src = self.take(len);
+            exchange::put(DATA_AT + src, part);
+            self.push(Record { op: WRITE, file, dst, src, len, ..Record::default() });
+            dst += len;
+        }
+    }
+}
+
+/// `last` and `next` as one record, if `next` continues `last`.
+fn joined(last: Record, next: Record) -> Option<Record> {
+    let follows = |from: u64, to: u64| from.checked_add(last.len) == Some(to);
+    let same = last.op == next.op && last.file == next.file && last.src_file == next.src_file;
+    let goes_on = match last.op {
+        ZERO => follows(last.dst, next.dst),
+        COPY | WRITE => follows(last.dst, next.dst) && follows(last.src, next.src),
+        _ => false,
+    };
+    let len = last.len.checked_add(next.len)?;
+    (same && goes_on).then_some(Record { len, ..last })
 }
 
 /// Puts `head` where the host looks first, and rings.
@@ -94,6 +163,26 @@ impl Host for Bell {
         self.entry(file).is_some_and(|entry| entry.hints & NAMED_DMG != 0)
     }
 
+    fn open(&self, from: FileId, name: &[u8]) -> Result<FileId, Error> {
+        if name.is_empty() || name.len() as u64 > NAME_LEN {
+            return Err(Error::new(ErrorKind::Corrupt, 0, "the name of another file is empty or too long"));
+        }
+        let mut answer = [0; size_of::<FileEntry>()];
+        // Name and answer in one piece, so that no ring comes between them.
+        let len = name.len() as u64;
+        let src = self.take(len + answer.len() as u64);
+        exchange::put(DATA_AT + src, name);
+        let dst = src + len;
+        self.push(Record { op: OPEN, file: from.0, src, dst, len, ..Record::default() });
+        self.ring();
+        exchange::get(DATA_AT + dst, &mut answer);
+
+        let mut files = self.files.borrow_mut();
+        let id = FileId(files.len() as u32);
+        files.push(FileEntry::read_from_bytes(&answer).unwrap_or_default());
+        Ok(id)
+    }
+
     fn read_exact_at(&self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<(), Error> {
         let end = offset.checked_add(buf.len() as u64);
         if end.is_none_or(|end| end > self.file_len(file)) {
@@ -102,9 +191,7 @@ impl Host for Bell {
         let mut src = offset;
         for part in buf.chunks_mut(DATA_LEN as usize) {
             let len = part.len() as u64;
-            self.push(Record { op: READ, file: file.0, src, len, ..Record::default() }, 0);
-            self.ring();
-            exchange::get(DATA_AT, part);
+            self.ask(Record { op: READ, file: file.0, src, len, ..Record::default() }, part);
             src += len;
         }
         Ok(())
@@ -112,17 +199,21 @@ impl Host for Bell {
 }
 
 impl StepSink for Bell {
-    fn step(&self, step: Step) -> Result<(), Error> {
+    fn step(&self, step: Step<'_>) -> Result<(), Error> {
         let none = Record::default();
         match step {
-            Step::SetLen { file, len } => self.push(Record { op: SET_LEN, file: file.0, len, ..none }, 0),
-            Step::Copy { src_file, src, file, dst, len } => {
-                let (file, src_file) = (file.0, src_file.0);
-                self.push(Record { op: COPY, file, src_file, dst, src, len, ..none }, len);
-            }
-            Step::Zero { file, dst, len } => {
-                self.push(Record { op: ZERO, file: file.0, dst, len, ..none }, len);
-            }
+            Step::SetLen { file, len } => self.push(Record { op: SET_LEN, file: file.0, len, ..none }),
+            Step::Write { file, dst, bytes } => self.write(file.0, dst, bytes),
+            Step::Fill { file, dst, len, source } => match source {
+                Source::Zero => self.push(Record { op: ZERO, file: file.0, dst, len, ..none }),
+                Source::Data { file: src_file, offset: src } => {
+                    let (file, src_file) = (file.0, src_file.0);
+                    self.push(Record { op: COPY, file, src_file, dst, src, len, ..none });
+                }
+                Source::Unallocated | Source::Compressed { .. } => {
+                    return Err(Error::new(ErrorKind::Io, dst, "the host cannot make these bytes"));
+                }
+            },
         }
         Ok(())
     }

@@ -28,6 +28,7 @@ where
     Request: FromBytes + Immutable + KnownLayout,
     Report: IntoBytes + Immutable,
 {
+    crate::heap::init();
     let boot = boot_page();
     let bell = Bell::new(boot);
     let outcome = match request(boot) {

@@ -9,6 +9,7 @@
 //! | `entry` | from the first instruction to the command and its report |
 //! | `bell` | the doorbell, and the command's `Host` behind it |
 //! | `exchange` | the window of memory that the host sees |
+//! | `heap` | the memory that formats take for their windows |
 //! | `mem` | the memory functions that the compiler calls |
 //! | `panic` | how a guest says that it is broken |
 //! | `note` | the note by which the host knows the guest |
@@ -17,9 +18,12 @@
 #![cfg(feature = "bare-metal")]
 #![allow(clippy::cast_possible_truncation, reason = "guests and their hosts have 64-bit addresses")]
 
+extern crate alloc;
+
 mod bell;
 mod entry;
 mod exchange;
+mod heap;
 mod mem;
 mod note;
 mod panic;

@@ -36,3 +36,12 @@ impl Write for Text {
         Ok(())
     }
 }
+
+/// The compiled `alloc` library was made for programs that unwind, and names the function that goes on unwinding. A guest
+/// does not begin to.
+// SAFETY: the guest links no unwinder, so the name is defined once; and a panic stops the guest before any cleanup could
+// call it.
+#[unsafe(no_mangle)]
+extern "C" fn _Unwind_Resume() -> ! {
+    exchange::stop()
+}

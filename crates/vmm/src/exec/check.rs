@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use guest_abi::exchange::{COPY, DATA_LEN, READ, Record, SET_LEN, ZERO};
+use guest_abi::boot::FileEntry;
+use guest_abi::exchange::{COPY, DATA_LEN, NAME_LEN, OPEN, READ, Record, SET_LEN, WRITE, ZERO};
 
 use super::fault::{ExecError, OperationFault as Fault};
-use super::operation::{Operation, Read, Source, Write};
+use super::operation::{Open, Operation, Read, Source, Write};
 use crate::files::{FileId, Role};
 
 /// How much a guest may ask for, all in all. The host computes it from the user's request, not from the image.
@@ -32,7 +33,7 @@ pub(super) struct Ledger {
     pub(super) read: u64,
     /// Bytes into outputs.
     pub(super) written: u64,
-    /// The outputs that have been given a length, in bytes.
+    /// The outputs that have been given a length: the last one, in bytes.
     pub(super) output_lens: BTreeMap<FileId, u64>,
 }
 
@@ -70,6 +71,8 @@ impl Checker<'_> {
             SET_LEN => self.set_len(record),
             COPY => self.copy(record),
             ZERO => self.zero(record),
+            WRITE => self.write_own(record),
+            OPEN => self.open(record),
             op => Err(Fault::UnknownOperation(op)),
         }
     }
@@ -78,9 +81,7 @@ impl Checker<'_> {
         let &Record { file, src, dst: window_at, len, .. } = record;
         unused("src_file", record.src_file)?;
         let file = self.source(file, src, len)?;
-        if !is_inside(window_at, len, DATA_LEN) {
-            return Err(Fault::OutsideWindow { offset: window_at, len });
-        }
+        in_window(window_at, len)?;
         let allowed = self.limits.read;
         self.ledger.read = within(self.ledger.read, len, allowed).ok_or(Fault::TooMuchRead(allowed))?;
         Ok(Operation::Read(Read { file, src, window_at, len }))
@@ -95,10 +96,8 @@ impl Checker<'_> {
         if len > self.limits.output_len {
             return Err(Fault::TooLong { file, len, allowed: self.limits.output_len });
         }
-        match self.ledger.output_lens.insert(id, len) {
-            None => Ok(Operation::SetLen { file: id, len }),
-            Some(_) => Err(Fault::SizedTwice(file)),
-        }
+        self.ledger.output_lens.insert(id, len);
+        Ok(Operation::SetLen { file: id, len })
     }
 
     fn copy(&mut self, record: &Record) -> Result<Operation, Fault> {
@@ -115,6 +114,25 @@ impl Checker<'_> {
         self.write(record, Source::Zeros)
     }
 
+    fn write_own(&mut self, record: &Record) -> Result<Operation, Fault> {
+        unused("src_file", record.src_file)?;
+        in_window(record.src, record.len)?;
+        self.write(record, Source::Window { at: record.src })
+    }
+
+    /// Whether the file may be opened is not decided here: that depends on the name.
+    fn open(&self, record: &Record) -> Result<Operation, Fault> {
+        let &Record { file, src: name_at, dst: window_at, len: name_len, .. } = record;
+        unused("src_file", record.src_file)?;
+        let from = self.input(file)?.0;
+        in_window(name_at, some(name_len)?)?;
+        if name_len > NAME_LEN {
+            return Err(Fault::NameTooLong(name_len));
+        }
+        in_window(window_at, size_of::<FileEntry>() as u64)?;
+        Ok(Operation::Open(Open { from, name_at, name_len, window_at }))
+    }
+
     fn write(&mut self, record: &Record, from: Source) -> Result<Operation, Fault> {
         let &Record { file, dst, len, .. } = record;
         let to = self.destination(file, dst, len)?;
@@ -126,16 +144,14 @@ impl Checker<'_> {
 
     /// The input `file`, if it has `len` bytes at `offset`.
     fn source(&self, file: u32, offset: u64, len: u64) -> Result<FileId, Fault> {
-        let Role::Input { len: file_len } = self.role(file)? else {
-            return Err(Fault::NotAnInput(file));
-        };
+        let (id, file_len) = self.input(file)?;
         if !is_inside(offset, some(len)?, file_len) {
             return Err(Fault::OutsideInput { file, offset, len, file_len });
         }
-        Ok(FileId(file))
+        Ok(id)
     }
 
-    /// The output `file`, if it has been given a length that has room for `len` bytes at `offset`.
+    /// The output `file`, if it has been given a length by now that has room for `len` bytes at `offset`.
     fn destination(&self, file: u32, offset: u64, len: u64) -> Result<FileId, Fault> {
         let id = self.output(file)?;
         let &file_len = self.ledger.output_lens.get(&id).ok_or(Fault::NotSized(file))?;
@@ -143,6 +159,14 @@ impl Checker<'_> {
             return Err(Fault::OutsideOutput { file, offset, len, file_len });
         }
         Ok(id)
+    }
+
+    /// The input `file`, and its length.
+    fn input(&self, file: u32) -> Result<(FileId, u64), Fault> {
+        match self.role(file)? {
+            Role::Input { len } => Ok((FileId(file), len)),
+            Role::Output => Err(Fault::NotAnInput(file)),
+        }
     }
 
     fn output(&self, file: u32) -> Result<FileId, Fault> {
@@ -167,6 +191,11 @@ fn unused(field: &'static str, value: impl Into<u64>) -> Result<(), Fault> {
 /// A guest that has nothing to move says nothing: an empty range is a mistake, wherever it lies.
 fn some(len: u64) -> Result<u64, Fault> {
     if len == 0 { Err(Fault::Empty) } else { Ok(len) }
+}
+
+/// Whether the range lies in the guest's data window.
+fn in_window(offset: u64, len: u64) -> Result<(), Fault> {
+    if is_inside(offset, len, DATA_LEN) { Ok(()) } else { Err(Fault::OutsideWindow { offset, len }) }
 }
 
 fn is_inside(offset: u64, len: u64, whole: u64) -> bool {

@@ -5,11 +5,10 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use super::fault::ExecError;
-use super::mover::{Buffers, Mover};
+use super::mover::{Buffers, Mover, Stores};
 use super::operation::Write;
 use super::pieces::Pieces;
 use super::progress::{Shift, Stopped, Ticker};
-use crate::files::Files;
 
 /// How many workers there are where there is much to do. File systems let one write at a time to a file, so that the
 /// second one's gain is to read, and to be ready, while the first one writes; there is nothing left for a third.
@@ -29,43 +28,43 @@ impl Crew {
     }
 
     /// The one on the calling thread.
-    pub(super) fn foreman<'a>(&'a mut self, files: &'a Files, shift: &'a Shift<'a>) -> Mover<'a> {
-        Mover { buffers: &mut self.buffers[0], files, shift }
+    pub(super) fn foreman<'a>(&'a mut self, stores: Stores<'a>, shift: &'a Shift<'a>) -> Mover<'a> {
+        Mover { buffers: &mut self.buffers[0], stores, shift }
     }
 
     /// Carries out all `writes`, in any order. The first failure ends them all.
     pub(super) fn carry_out(
         &mut self,
         writes: &[Write],
-        files: &Files,
+        stores: Stores<'_>,
         shift: &Shift<'_>,
         ticker: &mut Ticker<'_>,
     ) -> Result<(), ExecError> {
         let len: u64 = writes.iter().map(|write| write.len).sum();
         if len < MUCH {
-            let mut mover = self.foreman(files, shift);
-            let outcome = Pieces::new(writes, files).try_for_each(|piece| mover.carry_out(piece?));
+            let mut mover = self.foreman(stores, shift);
+            let outcome = Pieces::new(writes, stores.files).try_for_each(|piece| mover.carry_out(piece?));
             ticker.tick_if_due(shift.written());
             return outcome.map_err(|stopped| shift.error(stopped));
         }
-        self.share_out(writes, files, shift, ticker)
+        self.share_out(writes, stores, shift, ticker)
     }
 
     fn share_out(
         &mut self,
         writes: &[Write],
-        files: &Files,
+        stores: Stores<'_>,
         shift: &Shift<'_>,
         ticker: &mut Ticker<'_>,
     ) -> Result<(), ExecError> {
-        let pieces = Mutex::new(Pieces::new(writes, files));
+        let pieces = Mutex::new(Pieces::new(writes, stores.files));
         let claim = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
         thread::scope(|scope| {
             let (report, reports) = mpsc::channel();
             let mut started = Ok(());
             for buffers in &mut self.buffers {
                 let (report, claim) = (report.clone(), &claim);
-                let mut mover = Mover { buffers, files, shift };
+                let mut mover = Mover { buffers, stores, shift };
                 let work = move || {
                     let outcome = core::iter::from_fn(claim).try_for_each(|piece| mover.carry_out(piece?));
                     report.send(outcome).expect("the calling thread listens until all workers are gone");

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 use vm_memory::VolatileMemoryError;
 
-use crate::files::FileError;
+use crate::files::{FileError, NameError};
 
 /// Why the executor stopped.
 #[derive(Debug, Error)]
@@ -26,6 +26,9 @@ pub enum ExecError {
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// A file that an image names was not opened.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// The user interrupted the command.
     #[error("interrupted after {written} bytes")]
     Interrupted {
@@ -85,7 +88,7 @@ pub enum OperationFault {
         /// The length of the file when it was opened.
         file_len: u64,
     },
-    /// The answer would not fit into the data window.
+    /// It would reach outside the guest's data window.
     #[error("{len} bytes at {offset} are not inside the data window")]
     OutsideWindow {
         /// The first byte, in the window.
@@ -93,12 +96,12 @@ pub enum OperationFault {
         /// How many.
         len: u64,
     },
+    /// It has a longer name for a file than [`NAME_LEN`](guest_abi::exchange::NAME_LEN).
+    #[error("a name of {0} bytes is too long")]
+    NameTooLong(u64),
     /// It would write to an output that has no length yet.
     #[error("file {0} has not been given a length yet")]
     NotSized(u32),
-    /// It would size an output again.
-    #[error("file {0} has already been given its length")]
-    SizedTwice(u32),
     /// The output would become longer than the request explains.
     #[error("file {file} would have {len} bytes, {allowed} are allowed")]
     TooLong {
@@ -118,7 +121,7 @@ pub enum OperationFault {
         offset: u64,
         /// How many.
         len: u64,
-        /// The length that the output was given.
+        /// The length that the output was given last.
         file_len: u64,
     },
     /// The guest has asked for more operations than the request explains.

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `check` | records to operations: what a guest may ask for |
 //! | `operation` | checked operations; joining and cutting them |
+//! | `taken` | what the guest put into its data window, taken out |
 //! | `crew` | the threads |
 //! | `mover` | how bytes get into an output |
 //! | `progress` | how far it is, and interruption |
@@ -19,21 +20,25 @@ mod mover;
 mod operation;
 mod pieces;
 mod progress;
+mod taken;
 #[cfg(test)]
 mod tests;
 
 use core::sync::atomic::{AtomicBool, AtomicU64};
 
 use guest_abi::exchange::Record;
-use vm_memory::VolatileSlice;
+use vm_memory::{Bytes, VolatileSlice};
+use zerocopy::IntoBytes;
 
 pub use self::check::Limits;
 use self::check::{Ledger, check};
 use self::crew::Crew;
 pub use self::fault::{ExecError, OperationFault};
-use self::operation::{Operation, merge};
+use self::mover::Stores;
+use self::operation::{Open, Operation, merge};
 pub use self::progress::Observer;
 use self::progress::{Shift, Ticker};
+use self::taken::Taken;
 use crate::files::Files;
 
 /// Carries out the operations of one command, ring by ring.
@@ -45,6 +50,7 @@ pub struct Executor<'a> {
     limits: Limits,
     ledger: Ledger,
     crew: Crew,
+    taken: Taken,
     interrupted: &'a AtomicBool,
     /// Bytes written to outputs. The ledger's count runs ahead of it.
     written: AtomicU64,
@@ -65,6 +71,7 @@ impl<'a> Executor<'a> {
             limits,
             ledger: Ledger::default(),
             crew: Crew::new(),
+            taken: Taken::default(),
             interrupted,
             written: AtomicU64::new(0),
             ticker: Ticker::new(observer),
@@ -89,34 +96,41 @@ impl<'a> Executor<'a> {
         self.ledger.written
     }
 
-    /// Carries out the operations of one ring. What the guest reads is put into `window`, its data window.
+    /// Carries out the operations of one ring. What the guest writes is taken from `window`, its data window, before
+    /// anything else; what it reads is put there. A file that an image names is opened, and can be read from the next
+    /// ring on.
     ///
-    /// Where the ranges that a ring writes overlap, it is not said which of them remains.
+    /// Where the ranges that a ring writes overlap, it is not said which of them remains. But an output is sized after
+    /// what was written before, and before what is written then.
     ///
     /// # Errors
     ///
-    /// When the guest asks for what it may not have, and then nothing has been done; when a file cannot be read or
-    /// written; when the user interrupts.
+    /// When the guest asks for what it may not have, and then nothing has been done; when an image may not name a file
+    /// that it names; when a file cannot be read or written; when the user interrupts.
     pub fn carry_out(&mut self, records: &[Record], window: &VolatileSlice<'_>) -> Result<(), ExecError> {
         let (operations, ledger) = check(records, &self.files.roles(), &self.limits, &self.ledger)?;
         self.ledger = ledger;
         self.ticker.plan(self.ledger.written);
         let shift = Shift::new(self.interrupted, &self.written);
         shift.go_on().map_err(|stopped| shift.error(stopped))?;
+        self.taken.take(&operations, window)?;
 
-        let mut reads = Vec::new();
         let mut writes = Vec::new();
         for operation in merge(operations) {
+            let stores = Stores { files: &self.files, taken: &self.taken };
             match operation {
-                Operation::SetLen { file, len } => self.files.make_output(file, len)?,
-                Operation::Read(read) => reads.push(read),
+                Operation::Read(read) => self.crew.foreman(stores, &shift).answer(read, window)?,
+                Operation::Open(open) => answer_open(open, &mut self.files, &self.taken, window)?,
                 Operation::Write(write) => writes.push(write),
+                Operation::SetLen { file, len } => {
+                    self.crew.carry_out(&writes, stores, &shift, &mut self.ticker)?;
+                    writes.clear();
+                    self.files.size_output(file, len)?;
+                }
             }
         }
-
-        let mut foreman = self.crew.foreman(&self.files, &shift);
-        reads.iter().try_for_each(|&read| foreman.answer(read, window))?;
-        self.crew.carry_out(&writes, &self.files, &shift, &mut self.ticker)
+        let stores = Stores { files: &self.files, taken: &self.taken };
+        self.crew.carry_out(&writes, stores, &shift, &mut self.ticker)
     }
 
     /// Ends the command: everything is on the medium when this returns.
@@ -137,4 +151,16 @@ impl<'a> Executor<'a> {
         }
         Ok(())
     }
+}
+
+/// Opens a file that an image names, and tells the guest what it is.
+fn answer_open(
+    open: Open,
+    files: &mut Files,
+    taken: &Taken,
+    window: &VolatileSlice<'_>,
+) -> Result<(), ExecError> {
+    let id = files.open_named(open.from, taken.bytes(open.name_at, open.name_len))?;
+    let at = usize::try_from(open.window_at).unwrap_or(usize::MAX);
+    window.write_slice(files.entry(id).as_bytes(), at).map_err(ExecError::Window)
 }

@@ -5,6 +5,7 @@ use vm_memory::{Bytes, VolatileSlice};
 use super::fault::ExecError;
 use super::operation::{Read, Source, Write};
 use super::progress::{Shift, Stopped};
+use super::taken::Taken;
 use crate::files::{FileError, Files};
 
 /// What is read and written at a time, in bytes: it stays in the processor's cache on its way.
@@ -17,10 +18,17 @@ pub(super) struct Buffers {
     zeros: Vec<u8>,
 }
 
+/// Where bytes come from and go to.
+#[derive(Clone, Copy)]
+pub(super) struct Stores<'a> {
+    pub(super) files: &'a Files,
+    pub(super) taken: &'a Taken,
+}
+
 /// Carries out writes.
 pub(super) struct Mover<'a> {
     pub(super) buffers: &'a mut Buffers,
-    pub(super) files: &'a Files,
+    pub(super) stores: Stores<'a>,
     pub(super) shift: &'a Shift<'a>,
 }
 
@@ -43,7 +51,7 @@ impl Mover<'_> {
 
     /// Puts the bytes that the guest wants to read into its data window.
     pub(super) fn answer(&mut self, read: Read, window: &VolatileSlice<'_>) -> Result<(), ExecError> {
-        let input = self.files.input(read.file);
+        let input = self.stores.files.input(read.file);
         let mut done = 0;
         while done < read.len {
             self.shift.go_on().map_err(|stopped| self.shift.error(stopped))?;
@@ -58,15 +66,17 @@ impl Mover<'_> {
 
     /// Carries out one write of at most a buffer.
     fn put(&mut self, chunk: Write) -> Result<(), FileError> {
+        let Stores { files, taken } = self.stores;
         let bytes = match chunk.from {
             Source::Zeros => &self.buffers.zeros[..clip(chunk.len)],
             Source::Input { file, at } => {
                 let bytes = &mut self.buffers.data[..clip(chunk.len)];
-                self.files.input(file).read_exact_at(bytes, at)?;
+                files.input(file).read_exact_at(bytes, at)?;
                 bytes
             }
+            Source::Window { at } => taken.bytes(at, chunk.len),
         };
-        self.files.output(chunk.to).write_all_at(bytes, chunk.dst)
+        files.output(chunk.to).write_all_at(bytes, chunk.dst)
     }
 }
 

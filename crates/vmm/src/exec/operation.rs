@@ -7,10 +7,12 @@ use crate::files::FileId;
 pub(super) enum Operation {
     /// An input's bytes into the data window.
     Read(Read),
-    /// An output comes into being.
+    /// An output comes into being, or changes its length.
     SetLen { file: FileId, len: u64 },
-    /// An input's bytes, or zeros, into an output.
+    /// Bytes into an output.
     Write(Write),
+    /// One more input.
+    Open(Open),
 }
 
 /// Bytes of an input on their way to the guest.
@@ -20,6 +22,17 @@ pub(super) struct Read {
     pub(super) src: u64,
     pub(super) window_at: u64,
     pub(super) len: u64,
+}
+
+/// A file that an image names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Open {
+    /// The image.
+    pub(super) from: FileId,
+    /// Where the name is in the window, and where the answer goes.
+    pub(super) name_at: u64,
+    pub(super) name_len: u64,
+    pub(super) window_at: u64,
 }
 
 /// Bytes on their way into an output.
@@ -35,7 +48,14 @@ pub(super) struct Write {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     Zeros,
-    Input { file: FileId, at: u64 },
+    Input {
+        file: FileId,
+        at: u64,
+    },
+    /// The guest itself: what was in its data window when it rang.
+    Window {
+        at: u64,
+    },
 }
 
 impl Operation {
@@ -99,6 +119,7 @@ impl Source {
         match self {
             Self::Zeros => Some(Self::Zeros),
             Self::Input { file, at } => Some(Self::Input { file, at: at.checked_add(len)? }),
+            Self::Window { at } => Some(Self::Window { at: at.checked_add(len)? }),
         }
     }
 }

@@ -3,7 +3,7 @@
 use core::slice;
 
 use super::operation::{Source, Write};
-use crate::files::{FileError, Files};
+use crate::files::{FileError, FileId, Files, Span};
 
 /// What one worker claims at a time, in bytes: large enough that claiming costs nothing, small enough that the
 /// workers finish together.
@@ -20,22 +20,35 @@ pub(super) struct Pieces<'a> {
     span: Option<Write>,
     /// What is behind that part, and not yet looked at.
     rest: Option<Write>,
+    /// The run that was looked for last: its file, its first byte that is known, and where it ends.
+    known: Option<(FileId, u64, Span)>,
 }
 
 impl<'a> Pieces<'a> {
     pub(super) fn new(writes: &'a [Write], files: &'a Files) -> Self {
-        Self { files, writes: writes.iter(), span: None, rest: None }
+        Self { files, writes: writes.iter(), span: None, rest: None, known: None }
     }
 
     /// The beginning of `write` that is all data or all zeros, and what is behind it.
-    fn first_span(&self, write: Write) -> Result<(Write, Option<Write>), FileError> {
+    fn first_span(&mut self, write: Write) -> Result<(Write, Option<Write>), FileError> {
         let Source::Input { file, at } = write.from else {
             return Ok((write, None));
         };
-        let span = self.files.input(file).span(at, at + write.len)?;
+        let span = self.span(file, at)?;
         let (part, behind) = write.split_at(span.end - at);
         let from = if span.is_hole { Source::Zeros } else { part.from };
         Ok((Write { from, ..part }, behind))
+    }
+
+    /// The run around byte `at` of `file`.
+    fn span(&mut self, file: FileId, at: u64) -> Result<Span, FileError> {
+        let known = self.known.filter(|&(of, start, span)| of == file && (start..span.end).contains(&at));
+        if let Some((_, _, span)) = known {
+            return Ok(span);
+        }
+        let span = self.files.input(file).span(at)?;
+        self.known = Some((file, at, span));
+        Ok(span)
     }
 }
 

@@ -11,7 +11,7 @@ use super::kind::FileKind;
 
 /// Something that could not be done with a file.
 #[derive(Debug, Error)]
-#[error("{operation} '{}'{}: {kind}", path.display(), AtByte(*offset))]
+#[error("{operation} '{}'{}: {kind}", shown(path), AtByte(*offset))]
 #[non_exhaustive]
 pub struct FileError {
     /// The file, as the user or an image named it.
@@ -56,11 +56,14 @@ pub enum FileErrorKind {
     #[error("the name is empty")]
     NoName,
     /// It is to be written, but is also read, or written as something else.
-    #[error("it is the same file as '{}'", other.display())]
+    #[error("it is the same file as '{}'", shown(other))]
     SameFile {
         /// The other name of the file.
         other: PathBuf,
     },
+    /// Another process has it open as an image, and says so by a lock.
+    #[error("{0}")]
+    Locked(Conflict),
     /// The device is shorter than what is to be written to it.
     #[error("cannot grow a device of {device_len} bytes to {needed}")]
     CannotGrow {
@@ -77,6 +80,21 @@ pub enum FileErrorKind {
         /// Its length when it was opened, in bytes.
         opened_len: u64,
     },
+}
+
+/// What another process does that is in the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Conflict {
+    /// It may write to the input.
+    #[error("another process is writing to it")]
+    Writer,
+    /// It does not let anybody read the input.
+    #[error("another process keeps it from being read")]
+    NoReaders,
+    /// It reads or writes the output, or wants nobody else to write to it.
+    #[error("another process is using it")]
+    User,
 }
 
 impl FileError {
@@ -112,6 +130,11 @@ impl fmt::Display for FileOperation {
             Self::Sync => "syncing",
         })
     }
+}
+
+/// A path, harmless for a terminal: what an image's author wrote may be in it.
+pub(crate) fn shown(path: &Path) -> String {
+    path.to_string_lossy().escape_debug().to_string()
 }
 
 struct AtByte(Option<u64>);

@@ -12,6 +12,7 @@ use nix::unistd::{Whence, lseek};
 
 use super::error::{FileError, FileErrorKind, FileOperation};
 use super::kind::{FileKind, Nature};
+use super::lock::{Claim, claim};
 use super::open::open;
 
 /// A file that is read.
@@ -42,8 +43,18 @@ impl Input {
         // A socket cannot be opened at all: looking first gives the better message.
         Nature::of(&fs::metadata(path)?)?;
         let (file, nature) = open(path, OpenOptions::new().read(true), OFlag::empty())?;
+        Self::adopt(path, file, nature)
+    }
+
+    /// Takes over a file that has been opened at `path`.
+    pub(super) fn adopt(path: &Path, file: File, nature: Nature) -> Result<Self, FileErrorKind> {
         let len = if nature.kind == FileKind::CharacterDevice { 0 } else { end_of(&file)? };
         Ok(Self { path: path.to_owned(), file, nature, len })
+    }
+
+    /// Locks it, against writers or not at all.
+    pub(super) fn lock(&self, force_share: bool) -> Result<(), FileErrorKind> {
+        claim(&self.file, self.nature, if force_share { Claim::ReadShared } else { Claim::Read })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -79,12 +90,14 @@ impl Input {
         Ok(())
     }
 
-    /// What the bytes from `start` on are, up to `end` at most. There must be one.
+    /// What the bytes from `start` on are, up to where that changes or the file ended when it was opened. There must be
+    /// one.
     ///
     /// # Errors
     ///
-    /// When the file has become shorter than `end`.
-    pub(crate) fn span(&self, start: u64, end: u64) -> Result<Span, FileError> {
+    /// When the file has become shorter.
+    pub(crate) fn span(&self, start: u64) -> Result<Span, FileError> {
+        let end = self.len;
         match seek(&self.file, start, Whence::SeekData) {
             Ok(data) if data > start => Ok(Span { is_hole: true, end: data.min(end) }),
             Ok(_) => {
@@ -93,18 +106,18 @@ impl Input {
                 Ok(Span { is_hole: false, end: hole.map_or(end, |hole| hole.min(end)) })
             }
             // No data from here to the end of the file, wherever that is now.
-            Err(Errno::ENXIO) => self.hole_to(start, end),
+            Err(Errno::ENXIO) => self.last_hole(start),
             // Neither block devices nor all file systems tell.
             Err(_) => Ok(Span { is_hole: false, end }),
         }
     }
 
-    fn hole_to(&self, start: u64, end: u64) -> Result<Span, FileError> {
+    fn last_hole(&self, start: u64) -> Result<Span, FileError> {
         let len = end_of(&self.file).map_err(|error| self.failed(error).at(start))?;
-        if len < end {
+        if len < self.len {
             return Err(self.shrunk(len));
         }
-        Ok(Span { is_hole: true, end })
+        Ok(Span { is_hole: true, end: self.len })
     }
 
     /// The file ends at `offset`, or before.

@@ -2,7 +2,8 @@
 //!
 //! The guest never sees a path or a descriptor, only numbers. The host opens the files, here and nowhere else: inputs
 //! at once and read-only, outputs when the guest first sizes them, so that a command that fails before has touched
-//! nothing.
+//! nothing. A guest may ask for a further input by the name that an image has for it; it gets it, as one more number,
+//! or the command ends.
 //!
 //! | module | what |
 //! |---|---|
@@ -10,11 +11,19 @@
 //! | `open` | opening without waiting for anybody |
 //! | `input` | reading: positional I/O, holes, files that shrink |
 //! | `output` | writing: found, made, sized, written, synced |
+//! | `lock` | QEMU's image locks |
 //! | `error` | what failed, on which file, at which byte |
+//! | `naming` | which files an image may name |
+//! | `dir` | looking paths up that are to stay beneath a directory |
+//! | `name_error` | why a file was not opened that an image names |
 
+mod dir;
 mod error;
 mod input;
 mod kind;
+mod lock;
+mod name_error;
+mod naming;
 mod open;
 mod output;
 #[cfg(test)]
@@ -24,10 +33,15 @@ use std::path::Path;
 
 use guest_abi::boot::{FileEntry, NAMED_DMG, ROLE_INPUT, ROLE_OUTPUT};
 
-pub use self::error::{FileError, FileErrorKind, FileOperation};
-pub(crate) use self::input::Input;
+use self::dir::Dir;
+pub(crate) use self::error::shown;
+pub use self::error::{Conflict, FileError, FileErrorKind, FileOperation};
+pub(crate) use self::input::{Input, Span};
 pub use self::kind::FileKind;
 use self::kind::Nature;
+pub use self::name_error::{NameError, NameErrorKind};
+use self::naming::{Found, Naming, parent, plain_path};
+pub use self::naming::{MAX_DEPTH, MAX_FILES};
 pub(crate) use self::output::Output;
 
 /// The number of a file: its place among the files of the command.
@@ -38,6 +52,9 @@ pub struct FileId(pub u32);
 #[derive(Debug, Default)]
 pub struct Files {
     files: Vec<Entry>,
+    naming: Naming,
+    /// Inputs may be written by others.
+    force_share: bool,
 }
 
 #[derive(Debug)]
@@ -62,21 +79,81 @@ impl Files {
         Self::default()
     }
 
+    /// These files, whose inputs from now on are read even if somebody else is writing to them, where `yes`.
+    #[must_use]
+    pub fn force_share(self, yes: bool) -> Self {
+        Self { force_share: yes, ..self }
+    }
+
     /// Opens the file at `path` for reading.
+    ///
+    /// Until these files are dropped, it is locked as QEMU locks images that it reads: nobody who cares for such locks
+    /// writes to it, unless [shared by force](Self::force_share).
     ///
     /// A character device counts as empty, as in `qemu-img`; [`kind`](Self::kind) tells.
     ///
     /// # Errors
     ///
-    /// When it cannot be opened, is a directory, a FIFO or a socket, or is one of the outputs.
+    /// When it cannot be opened, is a directory, a FIFO or a socket, or is one of the outputs; when another process has
+    /// locked it for writing.
     pub fn add_input(&mut self, path: &Path) -> Result<FileId, FileError> {
         let input = Input::open(path)?;
-        let is_input = |output: &&Output| output.nature().is_some_and(|it| it.is_same_file(&input.nature()));
-        if let Some(output) = self.outputs().find(is_input) {
-            let kind = FileErrorKind::SameFile { other: output.path().into() };
-            return Err(FileError::new(path, FileOperation::Open, kind));
-        }
+        let locked = self.refuse_output(input.nature()).and_then(|()| input.lock(self.force_share));
+        locked.map_err(|kind| FileError::new(path, FileOperation::Open, kind))?;
         Ok(self.push(Entry::Input(input)))
+    }
+
+    /// Lets images name files beneath the directory `dir`, block devices included. Otherwise they may name regular files
+    /// beneath the directory that they are in themselves.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such directory.
+    pub fn allow(&mut self, dir: &Path) -> Result<(), FileError> {
+        let opened = Dir::open(dir).map_err(|kind| FileError::new(dir, FileOperation::Open, kind))?;
+        self.naming.allow(opened);
+        Ok(())
+    }
+
+    /// Opens the file that the input `from` calls `name`, as one more input.
+    ///
+    /// The name must be a plain path. A relative one is looked up from the directory of the image, which is that of the
+    /// path by which the image was opened. Symbolic links and `..` are followed where they do not lead out of the
+    /// directory that allows the file: that of the image, or an [allowed](Self::allow) one.
+    ///
+    /// # Errors
+    ///
+    /// When the name is no path, or leads where the image may not; when the file cannot be opened, is an output, or is
+    /// one by whose name the image was found; when another process has locked it for writing; when there are too many. For a name that leads out of all places that are
+    /// allowed, the error does not depend on what is there.
+    ///
+    /// # Panics
+    ///
+    /// If `from` is not an input. Numbers that come from a guest have been checked.
+    pub fn open_named(&mut self, from: FileId, name: &[u8]) -> Result<FileId, NameError> {
+        let opened = self.try_open_named(from, name);
+        opened.map_err(|kind| NameError::new(self.input(from).path(), name, kind))
+    }
+
+    fn try_open_named(&mut self, from: FileId, name: &[u8]) -> Result<FileId, NameErrorKind> {
+        let name = plain_path(name)?;
+        if self.naming.chain(from).count() > MAX_DEPTH {
+            return Err(NameErrorKind::TooDeep);
+        }
+        if self.files.len() >= MAX_FILES {
+            return Err(NameErrorKind::TooMany);
+        }
+        let image = self.input(from).path().to_owned();
+        let Found { file, nature, place } = self.naming.open(from, &image, name)?;
+        if self.naming.chain(from).any(|id| self.input(id).nature().is_same_file(&nature)) {
+            return Err(NameErrorKind::Cycle);
+        }
+        self.refuse_output(nature)?;
+        let input = Input::adopt(&parent(&image).join(name), file, nature)?;
+        input.lock(self.force_share)?;
+        let id = self.push(Entry::Input(input));
+        self.naming.note(id, from, place);
+        Ok(id)
     }
 
     /// Notes that `path` is to be made, or emptied, and written. Touches nothing.
@@ -128,12 +205,16 @@ impl Files {
 
     /// The files as the guest's boot page lists them, in the order of their numbers.
     pub fn boot_entries(&self) -> impl ExactSizeIterator<Item = FileEntry> {
-        self.files.iter().map(|entry| match entry {
-            Entry::Input(input) => {
-                FileEntry { role: ROLE_INPUT, hints: hints(input.path()), len: input.len() }
-            }
-            Entry::Output(output) => FileEntry { role: ROLE_OUTPUT, hints: hints(output.path()), len: 0 },
-        })
+        self.files.iter().map(Entry::for_guest)
+    }
+
+    /// The file `id` as the guest gets to know it.
+    ///
+    /// # Panics
+    ///
+    /// If there is no file `id`.
+    pub(crate) fn entry(&self, id: FileId) -> FileEntry {
+        self.get(id).map_or_else(|| panic!("{id:?} is no file"), Entry::for_guest)
     }
 
     /// The outputs whose content is no longer what it was when the command began.
@@ -185,11 +266,11 @@ impl Files {
     /// a device keeps it.
     ///
     /// What [`add_output`](Self::add_output) checked may have changed since. So it is checked again, on the opened
-    /// file, before that is emptied.
+    /// file, before that is emptied. Until these files are dropped, it is locked as QEMU locks images that it writes.
     ///
     /// # Errors
     ///
-    /// When that fails, or the device at this path is shorter than `len`.
+    /// When that fails, another process has locked the file, or the device at this path is shorter than `len`.
     ///
     /// # Panics
     ///
@@ -200,10 +281,36 @@ impl Files {
         self.output_mut(id).make(opened, len)
     }
 
+    /// Gives the output `id` `len` bytes: [makes](Self::make_output) it the first time, and changes the length of what
+    /// has been made after that. What is added to a regular file are zeros. A device only has to have room.
+    ///
+    /// # Errors
+    ///
+    /// When that fails, or the device is shorter than `len`.
+    ///
+    /// # Panics
+    ///
+    /// If `id` is not an output, as for [`input`](Self::input).
+    pub(crate) fn size_output(&mut self, id: FileId, len: u64) -> Result<(), FileError> {
+        match self.output(id) {
+            made if made.is_made() => made.resize(len),
+            _ => self.make_output(id, len),
+        }
+    }
+
     fn output_mut(&mut self, id: FileId) -> &mut Output {
         match self.files.get_mut(id.index()) {
             Some(Entry::Output(output)) => output,
             _ => panic!("{id:?} is no output"),
+        }
+    }
+
+    /// Refuses an input of this nature if it is one of the outputs.
+    fn refuse_output(&self, nature: Nature) -> Result<(), FileErrorKind> {
+        let is_it = |output: &&Output| output.nature().is_some_and(|it| it.is_same_file(&nature));
+        match self.outputs().find(is_it) {
+            Some(output) => Err(FileErrorKind::SameFile { other: output.path().into() }),
+            None => Ok(()),
         }
     }
 
@@ -235,6 +342,17 @@ impl Files {
         let id = u32::try_from(self.files.len()).expect("a command line has room for fewer files");
         self.files.push(entry);
         FileId(id)
+    }
+}
+
+impl Entry {
+    fn for_guest(&self) -> FileEntry {
+        match self {
+            Self::Input(input) => {
+                FileEntry { role: ROLE_INPUT, hints: hints(input.path()), len: input.len() }
+            }
+            Self::Output(output) => FileEntry { role: ROLE_OUTPUT, hints: hints(output.path()), len: 0 },
+        }
     }
 }
 

@@ -20,6 +20,12 @@ pub(super) fn open(
 ) -> Result<(File, Nature), FileErrorKind> {
     let file = options.custom_flags((flags | OFlag::O_NONBLOCK).bits()).open(path)?;
     let nature = Nature::of(&file.metadata()?)?;
-    fcntl(&file, FcntlArg::F_SETFL(OFlag::empty()))?;
+    let_wait(&file)?;
     Ok((file, nature))
+}
+
+/// Lets reading and writing `file` wait, whatever opening it was allowed to.
+pub(super) fn let_wait(file: &File) -> Result<(), FileErrorKind> {
+    fcntl(file, FcntlArg::F_SETFL(OFlag::empty()))?;
+    Ok(())
 }

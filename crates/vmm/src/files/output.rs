@@ -13,6 +13,8 @@ use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use super::error::{FileError, FileErrorKind, FileOperation};
 use super::input::end_of;
 use super::kind::{FileKind, Nature};
+use super::lock::{Claim, claim};
+use super::naming::parent;
 use super::open::open;
 
 /// A file that is to be written.
@@ -78,22 +80,38 @@ impl Output {
         let is_block_device = self.is_a(FileKind::BlockDevice);
         let flags = if is_block_device { OFlag::O_EXCL } else { OFlag::empty() };
         let mut options = OpenOptions::new();
-        options.write(true).create(!is_block_device).truncate(false).mode(0o644);
+        // A lock that others can share takes a file that can be read.
+        options.read(true).write(true).create(!is_block_device).truncate(false).mode(0o644);
         let (file, nature) = open(&self.path, &mut options, flags)?;
         Ok(Opened { file, nature })
     }
 
-    /// Takes over what was opened here, and gives it `len` bytes. A regular file loses what was in it.
+    /// Takes over what was opened here, and gives it `len` bytes. A regular file loses what was in it. What somebody else
+    /// uses is refused before.
     pub(super) fn make(&mut self, opened: Opened, len: u64) -> Result<(), FileError> {
-        let is_regular = opened.nature.kind == FileKind::Regular;
-        if !is_regular {
-            opened.fit(len).map_err(|kind| self.failed(FileOperation::Resize, kind))?;
-        }
+        let locked = claim(&opened.file, opened.nature, Claim::Write);
+        locked.map_err(|kind| self.failed(FileOperation::Create, kind))?;
+        opened.fit(len).map_err(|kind| self.not_sized(kind))?;
         self.state = State::Made(opened);
-        if is_regular {
-            allocate(self.file(), len).map_err(|error| self.failed(FileOperation::Resize, error))?;
+        let opened = self.opened();
+        if opened.nature.kind == FileKind::Regular {
+            allocate(&opened.file, len).map_err(|error| self.not_sized(error.into()))?;
         }
         Ok(())
+    }
+
+    /// Gives it `len` bytes once more.
+    ///
+    /// # Errors
+    ///
+    /// When that fails, or the device is too short.
+    ///
+    /// # Panics
+    ///
+    /// If the output has not been made.
+    pub(super) fn resize(&self, len: u64) -> Result<(), FileError> {
+        let opened = self.opened();
+        opened.fit(len).and_then(|()| opened.truncate(len)).map_err(|kind| self.not_sized(kind))
     }
 
     /// Writes all of `bytes` at `offset`.
@@ -141,10 +159,18 @@ impl Output {
     }
 
     fn file(&self) -> &File {
+        &self.opened().file
+    }
+
+    fn opened(&self) -> &Opened {
         match &self.state {
-            State::Made(opened) => &opened.file,
+            State::Made(opened) => opened,
             State::Found(_) => panic!("'{}' has not been made", self.path.display()),
         }
+    }
+
+    fn not_sized(&self, kind: FileErrorKind) -> FileError {
+        self.failed(FileOperation::Resize, kind)
     }
 
     fn not_written(&self, error: io::Error, offset: u64) -> FileError {
@@ -157,13 +183,22 @@ impl Output {
 }
 
 impl Opened {
-    /// Whether `needed` bytes fit on the device.
+    /// Whether `needed` bytes fit on the device, if it is one.
     fn fit(&self, needed: u64) -> Result<(), FileErrorKind> {
         let device_len = match self.nature.kind {
+            FileKind::Regular => return Ok(()),
             FileKind::BlockDevice => end_of(&self.file)?,
             _ => 0,
         };
         if needed <= device_len { Ok(()) } else { Err(FileErrorKind::CannotGrow { device_len, needed }) }
+    }
+
+    /// Makes a regular file `len` bytes long; devices cannot be.
+    fn truncate(&self, len: u64) -> Result<(), FileErrorKind> {
+        if self.nature.kind == FileKind::Regular {
+            self.file.set_len(len)?;
+        }
+        Ok(())
     }
 }
 
@@ -204,9 +239,5 @@ fn find(path: &Path) -> Result<Option<Nature>, FileErrorKind> {
 
 /// Makes sure that there is something to create `path` in.
 fn find_parent(path: &Path) -> io::Result<()> {
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    fs::metadata(parent).map(drop)
+    fs::metadata(parent(path)).map(drop)
 }

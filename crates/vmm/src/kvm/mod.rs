@@ -1,4 +1,4 @@
-//! A sandbox that is a virtual machine: one processor, 8 MiB of memory, no devices, no kernel.
+//! A sandbox that is a virtual machine: one processor, 32 MiB of memory, no devices, no kernel.
 //!
 //! | module | what |
 //! |---|---|

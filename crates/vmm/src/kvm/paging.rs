@@ -6,7 +6,8 @@
 //! memory behind it: writing to it leaves the guest.
 
 use guest_abi::layout::{
-    BOOT_ADDR, DOORBELL_ADDR, EXCHANGE_ADDR, EXCHANGE_LEN, PAGE_SIZE, STACK_ADDR, STACK_LEN,
+    BOOT_ADDR, DOORBELL_ADDR, EXCHANGE_ADDR, EXCHANGE_LEN, HEAP_ADDR, HEAP_LEN, PAGE_SIZE, STACK_ADDR,
+    STACK_LEN,
 };
 
 use crate::image::{Access, GuestImage};
@@ -40,6 +41,7 @@ pub(crate) fn regions(image: &GuestImage<'_>) -> Vec<Region> {
         Region { addr: EXCHANGE_ADDR, len: EXCHANGE_LEN, access: Access::ReadWrite },
         Region { addr: DOORBELL_ADDR, len: PAGE_SIZE, access: Access::ReadWrite },
         Region { addr: STACK_ADDR, len: STACK_LEN, access: Access::ReadWrite },
+        Region { addr: HEAP_ADDR, len: HEAP_LEN, access: Access::ReadWrite },
     ]
     .into_iter()
     .chain(segments)

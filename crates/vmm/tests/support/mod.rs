@@ -92,8 +92,9 @@ impl Code {
 
 /// An honest head for `records`.
 pub(crate) fn head(state: u32, records: &[Record]) -> Head {
-    use guest_abi::exchange::{COPY, ZERO};
-    let written = records.iter().filter(|record| matches!(record.op, COPY | ZERO)).map(|record| record.len);
+    use guest_abi::exchange::{COPY, WRITE, ZERO};
+    let written =
+        records.iter().filter(|record| matches!(record.op, COPY | ZERO | WRITE)).map(|record| record.len);
     Head {
         state,
         count: u32::try_from(records.len()).unwrap(),
@@ -107,6 +108,8 @@ pub(crate) fn head(state: u32, records: &[Record]) -> Head {
 pub(crate) struct Scene {
     dir: TempDir,
     input: Vec<u8>,
+    /// The names of the other files.
+    others: Vec<String>,
 }
 
 impl Scene {
@@ -116,7 +119,7 @@ impl Scene {
         let input: Vec<u8> = (0..INPUT_LEN).map(|at| (at % 251) as u8).collect();
         fs::write(dir.path().join("input"), &input).unwrap();
         fs::write(dir.path().join("output"), PRECIOUS).unwrap();
-        Self { dir, input }
+        Self { dir, input, others: Vec::new() }
     }
 
     pub(crate) fn input(&self) -> PathBuf {
@@ -134,13 +137,24 @@ impl Scene {
 
     /// Runs a guest of these segments.
     pub(crate) fn run_with(&self, segments: &[Segment<'_>]) -> Result<u64, Failed> {
+        self.run_within(segments, LIMITS)
+    }
+
+    /// Runs a guest of these segments, which may do no more than `limits`.
+    pub(crate) fn run_within(&self, segments: &[Segment<'_>], limits: Limits) -> Result<u64, Failed> {
         let mut files = Files::new();
         files.add_input(&self.input()).unwrap();
         files.add_output(&self.output()).unwrap();
         let image = GuestImage { entry: IMAGE_ADDR, segments: segments.to_vec() };
         let interrupted = Arc::new(AtomicBool::new(false));
-        let job = Job { image: &image, request: &[], limits: LIMITS, guest_time: GUEST_TIME, interrupted };
+        let job = Job { image: &image, request: &[], limits, guest_time: GUEST_TIME, interrupted };
         job.run(files, &mut Silent)
+    }
+
+    /// Another file beside these, which an image might name.
+    pub(crate) fn add(&mut self, name: &str) {
+        fs::write(self.dir.path().join(name), name).unwrap();
+        self.others.push(name.to_owned());
     }
 
     /// Asserts that nothing was harmed: the input is as it was, the output too, and there is nothing else.
@@ -148,7 +162,10 @@ impl Scene {
     pub(crate) fn assert_unharmed(&self) {
         assert!(fs::read(self.input()).unwrap() == self.input, "the input was changed");
         assert_eq!(fs::read(self.output()).unwrap(), PRECIOUS, "the output was touched");
-        assert_eq!(names(self.dir.path()), ["input", "output"]);
+        let mut expected = self.others.clone();
+        expected.extend(["input".to_owned(), "output".to_owned()]);
+        expected.sort();
+        assert_eq!(names(self.dir.path()), expected);
     }
 }
 

@@ -105,3 +105,83 @@ fn an_empty_output_is_an_output() {
     fixture.ring(&[set_len(0, 0)]).unwrap();
     assert_eq!(fixture.content("out"), b"");
 }
+
+#[test]
+fn a_guest_writes_from_all_of_its_window() {
+    let mut fixture = Fixture::new().output("out");
+    let content = pattern(index(DATA_LEN), 6);
+    fixture.run(NO_LIMITS, |executor, window| {
+        window.0.copy_from_slice(&content);
+        let half = DATA_LEN / 2;
+        let records =
+            [set_len(0, DATA_LEN + 1), write(half, 0, half + 1, DATA_LEN - half), write(0, 0, 1, half)];
+        executor.carry_out(&records, &window.slice()).unwrap();
+        assert_eq!((executor.operations(), executor.written()), (3, DATA_LEN));
+    });
+    assert!(fixture.content("out") == [&[0], &content[..]].concat());
+}
+
+#[test]
+fn what_a_guest_writes_is_what_was_there_when_it_rang() {
+    let mut fixture = Fixture::new().input("in", b"input").output("out");
+    fixture.run(NO_LIMITS, |executor, window| {
+        window.0[..5].copy_from_slice(b"guest");
+        executor.carry_out(&[read(0, 0, 0, 5), set_len(1, 5), write(0, 1, 0, 5)], &window.slice()).unwrap();
+        assert_eq!(window.0[..5], *b"input");
+    });
+    assert_eq!(fixture.content("out"), b"guest");
+}
+
+#[test]
+fn each_ring_takes_the_window_anew() {
+    let mut fixture = Fixture::new().output("out");
+    fixture.run(NO_LIMITS, |executor, window| {
+        executor.carry_out(&[set_len(0, 6)], &window.slice()).unwrap();
+        for (at, bytes) in [(0, b"one"), (3, b"two")] {
+            window.0[7..10].copy_from_slice(bytes);
+            executor.carry_out(&[write(7, 0, at, 3)], &window.slice()).unwrap();
+        }
+    });
+    assert_eq!(fixture.content("out"), b"onetwo");
+}
+
+#[test]
+fn a_window_that_is_too_small_to_write_from_is_an_error() {
+    let mut fixture = Fixture::new().output("out");
+    fixture.run(NO_LIMITS, |executor, window| {
+        window.0.truncate(5);
+        let error = executor.carry_out(&[set_len(0, 7), write(0, 0, 0, 7)], &window.slice()).unwrap_err();
+        assert!(matches!(error, ExecError::Window(_)), "{error}");
+    });
+    assert!(!fixture.path("out").exists());
+}
+
+#[test]
+fn an_output_is_sized_after_what_comes_before_and_before_what_comes_after() {
+    let mut fixture = Fixture::new().input("in", &[7; 9]).output("out");
+    let records = [
+        set_len(1, 6),
+        copy(0, 0, 1, 0, 6),
+        set_len(1, 2),
+        set_len(1, 8),
+        copy(0, 0, 1, 4, 4),
+        set_len(1, 7),
+        copy(0, 0, 1, 6, 1),
+        set_len(1, 9),
+    ];
+    fixture.ring(&records).unwrap();
+    assert_eq!(fixture.content("out"), [7, 7, 0, 0, 7, 7, 7, 0, 0]);
+}
+
+#[test]
+fn an_output_grows_from_ring_to_ring() {
+    let mut fixture = Fixture::new().output("out");
+    fixture.run(NO_LIMITS, |executor, window| {
+        for (ring, content) in [b"abc", b"def", b"ghi"].into_iter().enumerate() {
+            window.0[..3].copy_from_slice(content);
+            let at = 3 * ring as u64;
+            executor.carry_out(&[set_len(0, at + 3), write(0, 0, at, 3)], &window.slice()).unwrap();
+        }
+    });
+    assert_eq!(fixture.content("out"), b"abcdefghi");
+}

@@ -1,6 +1,6 @@
 //! Hostile records: each is refused, for its own reason, and nothing of its ring is done.
 
-use guest_abi::exchange::DATA_LEN;
+use guest_abi::exchange::{DATA_LEN, NAME_LEN};
 
 use super::super::check::{Ledger, check};
 use super::*;
@@ -10,7 +10,7 @@ use crate::files::Role;
 /// Files 0 and 1 are inputs of 1000 and 2000 bytes, 2 and 3 outputs.
 const ROLES: [Role; 4] = [Role::Input { len: 1000 }, Role::Input { len: 2000 }, Role::Output, Role::Output];
 
-const LIMITS: Limits = Limits { output_len: 5000, written: 6000, read: 3000, operations: 8 };
+const LIMITS: Limits = Limits { output_len: 5000, written: 6000, read: 3000, operations: 9 };
 
 /// The number of the operation that is refused, and why.
 fn refused(records: &[Record]) -> (u64, Fault) {
@@ -38,15 +38,16 @@ fn accepts_what_is_inside_everything() {
         copy(0, 0, 2, 4000, 1000),
         zero(2, 0, 4000),
         copy(1, 1000, 2, 0, 1000),
+        open(0, DATA_LEN - NAME_LEN, NAME_LEN, DATA_LEN - 16),
     ];
     let (operations, ledger) = check(&records, &ROLES, &LIMITS, &Ledger::default()).unwrap();
-    assert_eq!(operations.len(), 8);
-    assert_eq!((ledger.operations, ledger.read, ledger.written), (8, 3000, 6000));
+    assert_eq!(operations.len(), 9);
+    assert_eq!((ledger.operations, ledger.read, ledger.written), (9, 3000, 6000));
 }
 
 #[test]
 fn unknown_operations() {
-    for op in [0, 5, u32::MAX] {
+    for op in [0, 7, u32::MAX] {
         assert_eq!(fault(Record { op, ..Record::default() }), Fault::UnknownOperation(op));
     }
 }
@@ -64,6 +65,10 @@ fn unused_fields() {
         ("src", Record { src: 7, ..set_len(3, 1) }),
         ("src_file", Record { src_file: 7, ..zero(2, 0, 1) }),
         ("src", Record { src: 7, ..zero(2, 0, 1) }),
+        ("reserved", Record { reserved: 7, ..write(0, 2, 0, 1) }),
+        ("src_file", Record { src_file: 7, ..write(0, 2, 0, 1) }),
+        ("reserved", Record { reserved: 7, ..open(0, 0, 1, 0) }),
+        ("src_file", Record { src_file: 7, ..open(0, 0, 1, 0) }),
     ];
     for (field, record) in cases {
         assert_eq!(fault(record), Fault::UnusedField { field, value: 7 });
@@ -76,6 +81,8 @@ fn files_that_are_not_there() {
         assert_eq!(fault(read(file, 0, 0, 1)), Fault::NoSuchFile(file));
         assert_eq!(fault(set_len(file, 1)), Fault::NoSuchFile(file));
         assert_eq!(fault(zero(file, 0, 1)), Fault::NoSuchFile(file));
+        assert_eq!(fault(write(0, file, 0, 1)), Fault::NoSuchFile(file));
+        assert_eq!(fault(open(file, 0, 1, 0)), Fault::NoSuchFile(file));
         assert_eq!(fault(copy(file, 0, 2, 0, 1)), Fault::NoSuchFile(file));
         assert_eq!(fault(copy(0, 0, file, 0, 1)), Fault::NoSuchFile(file));
     }
@@ -85,8 +92,10 @@ fn files_that_are_not_there() {
 fn roles() {
     assert_eq!(fault(read(2, 0, 0, 1)), Fault::NotAnInput(2));
     assert_eq!(fault(copy(3, 0, 2, 0, 1)), Fault::NotAnInput(3));
+    assert_eq!(fault(open(2, 0, 1, 0)), Fault::NotAnInput(2));
     assert_eq!(fault(set_len(0, 1)), Fault::NotAnOutput(0));
     assert_eq!(fault(zero(1, 0, 1)), Fault::NotAnOutput(1));
+    assert_eq!(fault(write(0, 1, 0, 1)), Fault::NotAnOutput(1));
     assert_eq!(fault(copy(0, 0, 1, 0, 1)), Fault::NotAnOutput(1));
     assert_eq!(fault(copy(0, 0, 0, 0, 1)), Fault::OntoItself(0));
     assert_eq!(fault(copy(2, 0, 2, 0, 1)), Fault::OntoItself(2));
@@ -97,6 +106,8 @@ fn nothing_at_all() {
     assert_eq!(fault(read(0, 0, 0, 0)), Fault::Empty);
     assert_eq!(fault(copy(0, 0, 2, 0, 0)), Fault::Empty);
     assert_eq!(fault(zero(2, 0, 0)), Fault::Empty);
+    assert_eq!(fault(write(0, 2, 0, 0)), Fault::Empty);
+    assert_eq!(fault(open(0, 0, 0, 0)), Fault::Empty);
 }
 
 #[test]
@@ -113,14 +124,22 @@ fn outside_the_input() {
 fn outside_the_window() {
     for offset in [DATA_LEN - 9, DATA_LEN, u64::MAX] {
         assert_eq!(fault(read(0, 0, offset, 10)), Fault::OutsideWindow { offset, len: 10 });
+        assert_eq!(fault(write(offset, 2, 0, 10)), Fault::OutsideWindow { offset, len: 10 });
+        assert_eq!(fault(open(0, offset, 10, 0)), Fault::OutsideWindow { offset, len: 10 });
+        assert_eq!(fault(open(0, 0, 10, offset)), Fault::OutsideWindow { offset, len: 16 });
     }
+    for len in [DATA_LEN + 1, u64::MAX] {
+        assert_eq!(fault(write(0, 2, 0, len)), Fault::OutsideWindow { offset: 0, len });
+        assert_eq!(fault(open(0, 0, len, 0)), Fault::OutsideWindow { offset: 0, len });
+    }
+    assert_eq!(fault(open(0, 0, NAME_LEN + 1, 0)), Fault::NameTooLong(NAME_LEN + 1));
 }
 
 #[test]
 fn sizes() {
     assert_eq!(fault(zero(3, 0, 1)), Fault::NotSized(3));
     assert_eq!(fault(copy(0, 0, 3, 0, 1)), Fault::NotSized(3));
-    assert_eq!(fault(set_len(2, 4000)), Fault::SizedTwice(2));
+    assert_eq!(fault(write(0, 3, 0, 1)), Fault::NotSized(3));
     for len in [5001, u64::MAX] {
         assert_eq!(fault(set_len(3, len)), Fault::TooLong { file: 3, len, allowed: 5000 });
     }
@@ -138,11 +157,25 @@ fn outside_the_output() {
 }
 
 #[test]
+fn the_length_that_counts_is_the_last_one_before() {
+    let shrunk = [set_len(2, 4000), zero(2, 3000, 1000), set_len(2, 3000), write(0, 2, 3000, 1)];
+    let expected = Fault::OutsideOutput { file: 2, offset: 3000, len: 1, file_len: 3000 };
+    assert_eq!(refused(&shrunk), (4, expected));
+    let grown_too_late = [set_len(2, 10), zero(2, 10, 1), set_len(2, 11)];
+    let expected = Fault::OutsideOutput { file: 2, offset: 10, len: 1, file_len: 10 };
+    assert_eq!(refused(&grown_too_late), (2, expected));
+    let grown = [set_len(2, 10), set_len(2, 11), zero(2, 10, 1)];
+    check(&grown, &ROLES, &LIMITS, &Ledger::default()).unwrap();
+}
+
+#[test]
 fn budgets() {
-    let too_many = [[set_len(2, 10)].as_slice(), &[zero(2, 0, 1); 8]].concat();
-    assert_eq!(refused(&too_many), (9, Fault::TooManyOperations(8)));
+    let too_many = [[set_len(2, 10)].as_slice(), &[zero(2, 0, 1); 8], &[open(0, 0, 1, 0)]].concat();
+    assert_eq!(refused(&too_many), (10, Fault::TooManyOperations(9)));
     let too_much = [set_len(2, 4000), zero(2, 0, 4000), zero(2, 0, 2000), zero(2, 0, 1)];
     assert_eq!(refused(&too_much), (4, Fault::TooMuchWritten(6000)));
+    let too_much = [set_len(2, 5000), write(0, 2, 0, 5000), write(0, 2, 0, 1001)];
+    assert_eq!(refused(&too_much), (3, Fault::TooMuchWritten(6000)));
     let too_much = [read(1, 0, 0, 2000), read(0, 0, 0, 1000), read(0, 0, 0, 1)];
     assert_eq!(refused(&too_much), (3, Fault::TooMuchRead(3000)));
 }
@@ -150,10 +183,13 @@ fn budgets() {
 #[test]
 fn budgets_are_for_all_rings_together() {
     let (_, ledger) = check(&[set_len(2, 10)], &ROLES, &LIMITS, &Ledger::default()).unwrap();
-    let error = check(&[zero(2, 0, 1); 8], &ROLES, &LIMITS, &ledger).unwrap_err();
-    assert_eq!(error.to_string(), "operation 9 of the guest: more than the 8 operations allowed");
-    let error = check(&[set_len(2, 10)], &ROLES, &LIMITS, &ledger).unwrap_err();
-    assert_eq!(error.to_string(), "operation 2 of the guest: file 2 has already been given its length");
+    let error = check(&[zero(2, 0, 1); 9], &ROLES, &LIMITS, &ledger).unwrap_err();
+    assert_eq!(error.to_string(), "operation 10 of the guest: more than the 9 operations allowed");
+    let error = check(&[zero(2, 10, 1)], &ROLES, &LIMITS, &ledger).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "operation 2 of the guest: 1 bytes at 10 are not inside file 2, which was given 10"
+    );
 }
 
 #[test]

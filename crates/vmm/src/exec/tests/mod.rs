@@ -4,13 +4,14 @@ mod data;
 mod failures;
 mod faults;
 mod merging;
+mod names;
 mod random;
 
 use core::sync::atomic::AtomicBool;
 use std::fs;
 use std::path::PathBuf;
 
-use guest_abi::exchange::{COPY, DATA_LEN, READ, Record, SET_LEN, ZERO};
+use guest_abi::exchange::{COPY, DATA_LEN, OPEN, READ, Record, SET_LEN, WRITE, ZERO};
 use tempfile::TempDir;
 use vm_memory::VolatileSlice;
 
@@ -33,6 +34,14 @@ fn copy(src_file: u32, src: u64, file: u32, dst: u64, len: u64) -> Record {
 
 fn zero(file: u32, dst: u64, len: u64) -> Record {
     Record { op: ZERO, file, dst, len, ..Record::default() }
+}
+
+fn write(src: u64, file: u32, dst: u64, len: u64) -> Record {
+    Record { op: WRITE, file, dst, src, len, ..Record::default() }
+}
+
+fn open(file: u32, src: u64, len: u64, dst: u64) -> Record {
+    Record { op: OPEN, file, dst, src, len, ..Record::default() }
 }
 
 /// An observer that is not interested.

@@ -16,9 +16,11 @@ fn random_plans_do_what_they_say() {
         let mut fixture = Fixture::new();
         let inputs: Vec<_> = (0..INPUTS).map(|n| add_input(&mut fixture, &mut random, n)).collect();
         let mut fixture = (0..OUTPUTS).fold(fixture, |fixture, n| fixture.output(&format!("out{n}")));
-        let (records, expected) = plan(&mut random, &inputs);
+        let own = pattern(size(DATA_LEN), random.next());
+        let (records, expected) = plan(&mut random, &inputs, &own);
 
         fixture.run(NO_LIMITS, |executor, window| {
+            window.0.copy_from_slice(&own);
             for ring in records.chunks(40) {
                 executor.carry_out(ring, &window.slice()).unwrap();
             }
@@ -48,7 +50,7 @@ fn add_input(fixture: &mut Fixture, random: &mut Random, n: u32) -> Vec<u8> {
 }
 
 /// A plan that covers most of each output, with no byte written twice, in any order; and what comes of it.
-fn plan(random: &mut Random, inputs: &[Vec<u8>]) -> (Vec<Record>, Vec<Vec<u8>>) {
+fn plan(random: &mut Random, inputs: &[Vec<u8>], own: &[u8]) -> (Vec<Record>, Vec<Vec<u8>>) {
     let (mut sizes, mut writes, mut expected) = (Vec::new(), Vec::new(), Vec::new());
     for file in INPUTS..INPUTS + OUTPUTS {
         let len = 1 + random.below(MAX_LEN);
@@ -60,6 +62,12 @@ fn plan(random: &mut Random, inputs: &[Vec<u8>]) -> (Vec<Record>, Vec<Vec<u8>>) 
             let written = match random.below(8) {
                 0 => part,
                 1 => in_blocks(zero(file, dst, part), &mut writes),
+                2 => {
+                    let src = random.below(DATA_LEN);
+                    let part = part.min(DATA_LEN - src);
+                    content[size(dst)..][..size(part)].copy_from_slice(&own[size(src)..][..size(part)]);
+                    in_blocks(write(src, file, dst, part), &mut writes)
+                }
                 _ => {
                     let src_file = random.below(u64::from(INPUTS));
                     let input = &inputs[size(src_file)];
@@ -80,9 +88,9 @@ fn plan(random: &mut Random, inputs: &[Vec<u8>]) -> (Vec<Record>, Vec<Vec<u8>>) 
 /// Cuts a write as a guest does that plans block by block. Gives the length of it all.
 fn in_blocks(write: Record, writes: &mut Vec<Record>) -> u64 {
     let block = write.len.div_ceil(4);
-    let is_copy = write.op == COPY;
+    let has_source = matches!(write.op, COPY | WRITE);
     for at in (0..write.len).step_by(size(block)) {
-        let src = if is_copy { write.src + at } else { 0 };
+        let src = if has_source { write.src + at } else { 0 };
         writes.push(Record { dst: write.dst + at, src, len: block.min(write.len - at), ..write });
     }
     write.len

@@ -1,6 +1,10 @@
 //! What can be opened, what is refused, and that nothing is touched before its time.
 
+mod locks;
+mod naming;
+
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -19,6 +23,13 @@ fn file(dir: &TempDir, name: &str, content: &[u8]) -> PathBuf {
     let path = dir.path().join(name);
     fs::write(&path, content).unwrap();
     path
+}
+
+/// Says that a test cannot be made here. In CI it must be: a test that nobody makes must not look like one that succeeded.
+fn skipped(why: &str) {
+    assert!(std::env::var_os("CI").is_none(), "CI must make this test: {why}");
+    // Not `eprintln!`, which the test harness swallows when a test passes.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }
 
 fn assert_same_file(result: Result<FileId, FileError>) {
@@ -184,6 +195,20 @@ fn a_made_output_is_empty_and_as_long_as_asked() {
 }
 
 #[test]
+fn an_output_keeps_its_content_when_it_is_sized_again() {
+    let dir = dir();
+    let path = file(&dir, "out.raw", b"old content");
+    let mut files = Files::new();
+    let id = files.add_output(&path).unwrap();
+    files.size_output(id, 3).unwrap();
+    files.output(id).write_all_at(b"new", 0).unwrap();
+    files.size_output(id, 5).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"new\0\0");
+    files.size_output(id, 2).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"ne");
+}
+
+#[test]
 fn the_target_of_a_dangling_link_is_created() {
     let dir = dir();
     let target = dir.path().join("target");
@@ -230,6 +255,10 @@ fn a_device_does_not_grow() {
     let error = files.make_output(null, 1).unwrap_err();
     assert_eq!(error.to_string(), "resizing '/dev/null': cannot grow a device of 0 bytes to 1");
     assert_eq!(files.outputs_touched().count(), 0);
+
+    files.size_output(null, 0).unwrap();
+    let error = files.size_output(null, 1).unwrap_err();
+    assert_eq!(error.to_string(), "resizing '/dev/null': cannot grow a device of 0 bytes to 1");
 }
 
 #[test]
@@ -261,12 +290,12 @@ fn holes_are_found_and_the_end_is_one() {
 
     let mut files = Files::new();
     let id = files.add_input(&path).unwrap();
-    let span = |start, end| files.input(id).span(start, end).map(|span| (span.is_hole, span.end)).unwrap();
-    assert_eq!(span(0, 3 * mib), (true, mib));
-    assert_eq!(span(10, 20), (true, 20));
-    assert_eq!(span(mib, 3 * mib), (false, 2 * mib));
-    assert_eq!(span(mib + 10, mib + 20), (false, mib + 20));
-    assert_eq!(span(2 * mib, 3 * mib), (true, 3 * mib));
+    let span = |start| files.input(id).span(start).map(|span| (span.is_hole, span.end)).unwrap();
+    assert_eq!(span(0), (true, mib));
+    assert_eq!(span(10), (true, mib));
+    assert_eq!(span(mib), (false, 2 * mib));
+    assert_eq!(span(mib + 10), (false, 2 * mib));
+    assert_eq!(span(2 * mib), (true, 3 * mib));
 }
 
 #[test]
@@ -283,6 +312,6 @@ fn a_file_that_became_shorter_is_told() {
     );
     let error = files.input(id).read_exact_at(&mut [0; 1000], 0).unwrap_err();
     assert_eq!(error.to_string(), expected);
-    let error = files.input(id).span(700, 1000).unwrap_err();
+    let error = files.input(id).span(700).unwrap_err();
     assert_eq!(error.to_string(), expected);
 }

@@ -1,0 +1,183 @@
+//! Which files an image may name.
+//!
+//! A name that is found inside an image was written by the image's author. It is a request: what it asks for is given
+//! if it lies beneath the directory of the image that it was found in, or beneath a directory that the user allowed.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use guest_abi::exchange::NAME_LEN;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use super::FileId;
+use super::dir::{Dir, Miss};
+use super::kind::Nature;
+use super::name_error::NameErrorKind;
+
+/// How many files a chain of names may have behind the one that the user named.
+pub const MAX_DEPTH: usize = 16;
+
+/// How many files a command may have, those that images name included.
+pub const MAX_FILES: usize = 1024;
+
+/// How many descriptors the process needs besides: those of KVM, of the terminal, of directories.
+const MORE_DESCRIPTORS: u64 = 256;
+
+/// Where files came from that images named, and where further ones may come from.
+#[derive(Debug, Default)]
+pub(super) struct Naming {
+    /// The directories that the user allowed.
+    allowed: Vec<Arc<Dir>>,
+    /// Of each file that was named by an image.
+    origins: BTreeMap<FileId, Origin>,
+    /// The directories of the images that have named a file.
+    homes: BTreeMap<FileId, Arc<Dir>>,
+}
+
+/// How a file was found.
+#[derive(Clone, Debug)]
+struct Origin {
+    /// The image that named it.
+    from: FileId,
+    place: Place,
+}
+
+/// A path beneath a directory.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    root: Arc<Dir>,
+    rest: PathBuf,
+}
+
+/// A file that was found.
+pub(super) struct Found {
+    pub(super) file: File,
+    pub(super) nature: Nature,
+    pub(super) place: Place,
+}
+
+impl Naming {
+    /// Lets images name what is beneath `dir`.
+    pub(super) fn allow(&mut self, dir: Dir) {
+        self.allowed.push(Arc::new(dir));
+    }
+
+    /// The files by whose names `id` was found, the nearest first, `id` itself before them.
+    pub(super) fn chain(&self, id: FileId) -> impl Iterator<Item = FileId> {
+        core::iter::successors(Some(id), |id| self.origins.get(id).map(|origin| origin.from))
+    }
+
+    /// Opens what the image `from`, which was opened at `image`, calls `name`.
+    pub(super) fn open(&mut self, from: FileId, image: &Path, name: &Path) -> Result<Found, NameErrorKind> {
+        let home = self.home(from, image)?;
+        make_room();
+        for (place, devices) in self.places(&home, name) {
+            match place.root.open_file(&place.rest, devices) {
+                Err(Miss::Outside) => {}
+                Ok((file, nature)) => return Ok(Found { file, nature, place }),
+                Err(miss) => return Err(miss.into()),
+            }
+        }
+        Err(NameErrorKind::NotAllowed)
+    }
+
+    /// Notes where `id` was found.
+    pub(super) fn note(&mut self, id: FileId, from: FileId, place: Place) {
+        self.origins.insert(id, Origin { from, place });
+    }
+
+    /// The directory of `image`, which is `id`.
+    fn home(&mut self, id: FileId, image: &Path) -> Result<Arc<Dir>, NameErrorKind> {
+        if let Some(home) = self.homes.get(&id) {
+            return Ok(Arc::clone(home));
+        }
+        let home = match self.origins.get(&id) {
+            // By the way that it was found: the path as a whole may lead elsewhere by now.
+            Some(Origin { place, .. }) => place.root.subdir(parent(&place.rest))?,
+            None => Dir::open(parent(image))?,
+        };
+        let home = Arc::new(home);
+        self.homes.insert(id, Arc::clone(&home));
+        Ok(home)
+    }
+
+    /// Where `name` may lead to from `home`, and whether a device may be there.
+    fn places(&self, home: &Arc<Dir>, name: &Path) -> Vec<(Place, bool)> {
+        let absolute = climbed(home.path(), name);
+        let in_home = if name.is_relative() { Some(name) } else { home.rest_of(name) };
+        let in_home = in_home.map(|rest| (home, rest, false));
+        let in_allowed = self.allowed.iter().filter_map(|dir| Some((dir, dir.rest_of(&absolute)?, true)));
+        let places = in_home.into_iter().chain(in_allowed);
+        let place = |root: &Arc<Dir>, rest: &Path| Place { root: Arc::clone(root), rest: rest.to_owned() };
+        places.map(|(root, rest, devices)| (place(root, rest), devices)).collect()
+    }
+}
+
+/// Lets the process have as many descriptors as [`MAX_FILES`] take: by default it has fewer. Where that is not allowed,
+/// opening fails when it comes to that.
+fn make_room() {
+    let needed = MAX_FILES as u64 + MORE_DESCRIPTORS;
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < needed.min(hard)
+    {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, needed.min(hard), hard);
+    }
+}
+
+/// The path that `name` is, if it is the plain path of a file. It may lead anywhere.
+///
+/// As in `qemu-img`, what comes before a colon, if no slash comes earlier, is a protocol: `nbd:`, `json:`, `fd:`. So is
+/// `file:`, behind which `qemu-img` would look from its working directory, not from that of the image.
+pub(super) fn plain_path(name: &[u8]) -> Result<&Path, NameErrorKind> {
+    if name.is_empty() {
+        return Err(NameErrorKind::Empty);
+    }
+    if name.len() as u64 > NAME_LEN {
+        return Err(NameErrorKind::TooLong);
+    }
+    if name.contains(&0) {
+        return Err(NameErrorKind::Nul);
+    }
+    match name.iter().find(|byte| matches!(byte, b':' | b'/')) {
+        Some(b':') => Err(NameErrorKind::Protocol),
+        _ => Ok(Path::new(OsStr::from_bytes(name))),
+    }
+}
+
+/// The directory that the file at `path` is in.
+pub(super) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// `name` as seen from the directory `home`, whose path has no symbolic links: so each `..` that `name` begins with takes a
+/// component of that path away. A `..` behind another component is left to the system, for there may be a link before it.
+fn climbed(home: &Path, name: &Path) -> PathBuf {
+    let mut home = home.to_owned();
+    let mut rest = name.components();
+    loop {
+        match rest.clone().next() {
+            Some(Component::ParentDir) => drop(home.pop()),
+            Some(Component::CurDir) => {}
+            // An absolute name replaces what it is joined to.
+            _ => return home.join(rest.as_path()),
+        }
+        rest.next();
+    }
+}
+
+impl From<Miss> for NameErrorKind {
+    fn from(miss: Miss) -> Self {
+        match miss {
+            Miss::Outside => Self::NotAllowed,
+            Miss::Unsupported => Self::Unsupported,
+            Miss::Unusable(kind) => Self::File(kind),
+        }
+    }
+}
