@@ -1,0 +1,8 @@
+//! qemu-img as the oracle: what it makes is read as it reads it, and what is written here it finds in order.
+
+#![allow(clippy::unwrap_used, reason = "a helper of tests fails like a test")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod read;
+mod write;
