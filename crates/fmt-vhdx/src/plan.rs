@@ -1,0 +1,177 @@
+//! The steps that write a VHDX disk.
+
+use alloc::vec::Vec;
+
+use fmt_core::{BlockFill, DiskPlan, Error, ErrorKind, Extent, FileId, Source, Step, StepSink};
+
+use crate::bat::{BatEntry, ENTRY_LEN};
+use crate::emit;
+use crate::layout::{Layout, Options, Subformat};
+use crate::region::Region;
+
+/// How much of the BAT is written at a time, in bytes.
+const BAT_PIECE: usize = 32 << 10;
+
+/// A VHDX disk being written: payload blocks as extents come, the BAT behind them, headers last.
+///
+/// A block is allocated when the first extent touches it, and then written as a whole. What no extent covers is not
+/// allocated in a dynamic disk, and zeros in a fixed one. All that is read of a file is written, save the log, which the
+/// headers say to be empty: what was in the file before does not matter.
+#[derive(Debug)]
+pub struct VhdxPlan<'s, S> {
+    sink: &'s S,
+    file: FileId,
+    options: Options,
+    fill: BlockFill,
+    blocks: Blocks,
+}
+
+impl<'s, S: StepSink> VhdxPlan<'s, S> {
+    /// Begins a disk of `size` bytes, rounded up to whole sectors, in the output `file`, which is given the length
+    /// [`Options::max_len`] until the end.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Options::max_len`], before any step; and those of the sink.
+    pub fn begin(sink: &'s S, file: FileId, size: u64, options: &Options) -> Result<Self, Error> {
+        let layout = Layout::new(size, options)?;
+        sink.step(Step::SetLen { file, len: layout.block_at(layout.blocks.blocks) })?;
+        Ok(Self {
+            sink,
+            file,
+            options: *options,
+            fill: BlockFill::new(layout.blocks.block_size),
+            blocks: Blocks::new(layout, options.subformat),
+        })
+    }
+}
+
+impl<S: StepSink> DiskPlan for VhdxPlan<'_, S> {
+    fn extent(&mut self, extent: Extent) -> Result<(), Error> {
+        let Self { sink, file, fill, blocks, .. } = self;
+        if extent.end() > blocks.layout.size {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                extent.start,
+                "an extent reaches beyond the disk's end",
+            ));
+        }
+        fill.extent(*sink, *file, extent, |block| blocks.allocate(*sink, *file, block))
+    }
+
+    fn finish(mut self) -> Result<(), Error> {
+        let (sink, file, layout) = (self.sink, self.file, self.blocks.layout);
+        self.fill.finish(sink, file)?;
+        let allocated = self.blocks.finish(sink, file)?;
+        emit::write(sink, file, &layout, &self.options)?;
+        match layout.block_at(allocated) {
+            len if allocated < layout.blocks.blocks => sink.step(Step::SetLen { file, len }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Hands out payload blocks.
+#[derive(Debug)]
+struct Blocks {
+    layout: Layout,
+    subformat: Subformat,
+    bat: BatWriter,
+    /// How many blocks are in the file.
+    allocated: u64,
+}
+
+impl Blocks {
+    const fn new(layout: Layout, subformat: Subformat) -> Self {
+        Self { layout, subformat, bat: BatWriter::new(layout.bat), allocated: 0 }
+    }
+
+    /// The byte offset in the file for payload block `block`, which must lie behind all before.
+    fn allocate<S: StepSink>(&mut self, sink: &S, file: FileId, block: u64) -> Result<u64, Error> {
+        if self.subformat == Subformat::Fixed {
+            self.fill_up_to(sink, file, block)?;
+        }
+        let offset = self.layout.block_at(self.allocated);
+        let index = self.layout.blocks.payload_index(block);
+        self.bat.put(sink, file, index, BatEntry::fully_present(offset))?;
+        self.allocated += 1;
+        Ok(offset)
+    }
+
+    /// Allocates what is missing before payload block `end`, as zeros.
+    fn fill_up_to<S: StepSink>(&mut self, sink: &S, file: FileId, end: u64) -> Result<(), Error> {
+        let dst = self.layout.block_at(self.allocated);
+        let len = self.layout.block_at(end).saturating_sub(dst);
+        zero(sink, file, dst, len)?;
+        while self.allocated < end {
+            let entry = BatEntry::fully_present(self.layout.block_at(self.allocated));
+            self.bat.put(sink, file, self.layout.blocks.payload_index(self.allocated), entry)?;
+            self.allocated += 1;
+        }
+        Ok(())
+    }
+
+    /// Writes what is left of the BAT, and tells how many blocks are in the file.
+    fn finish<S: StepSink>(mut self, sink: &S, file: FileId) -> Result<u64, Error> {
+        if self.subformat == Subformat::Fixed {
+            self.fill_up_to(sink, file, self.layout.blocks.blocks)?;
+        }
+        self.bat.finish(sink, file)?;
+        Ok(self.allocated)
+    }
+}
+
+/// Writes the BAT from its first entry to its last. Entries that are not put are zeros: blocks that are not present.
+#[derive(Debug)]
+struct BatWriter {
+    region: Region,
+    /// How many bytes of the region have been written.
+    written: u64,
+    /// What comes next, not written yet. Never more than [`BAT_PIECE`].
+    next: Vec<u8>,
+}
+
+impl BatWriter {
+    const fn new(region: Region) -> Self {
+        Self { region, written: 0, next: Vec::new() }
+    }
+
+    /// Puts `entry` at `index`, which must be larger than that of the entry before.
+    fn put<S: StepSink>(&mut self, sink: &S, file: FileId, index: u64, entry: BatEntry) -> Result<(), Error> {
+        self.zeros_to(sink, file, index * ENTRY_LEN)?;
+        self.next.extend(entry.0.to_le_bytes());
+        if self.next.len() >= BAT_PIECE { self.flush(sink, file) } else { Ok(()) }
+    }
+
+    fn finish<S: StepSink>(mut self, sink: &S, file: FileId) -> Result<(), Error> {
+        self.flush(sink, file)?;
+        let Region { at, len } = self.region;
+        zero(sink, file, at + self.written, len.saturating_sub(self.written))
+    }
+
+    /// Goes on with zeros up to byte `end` of the region.
+    fn zeros_to<S: StepSink>(&mut self, sink: &S, file: FileId, end: u64) -> Result<(), Error> {
+        match usize::try_from(end.saturating_sub(self.written)) {
+            Ok(len) if len < BAT_PIECE => self.next.resize(len.max(self.next.len()), 0),
+            _ => {
+                self.flush(sink, file)?;
+                zero(sink, file, self.region.at + self.written, end.saturating_sub(self.written))?;
+                self.written = end.max(self.written);
+            }
+        }
+        Ok(())
+    }
+
+    fn flush<S: StepSink>(&mut self, sink: &S, file: FileId) -> Result<(), Error> {
+        if !self.next.is_empty() {
+            sink.step(Step::Write { file, dst: self.region.at + self.written, bytes: &self.next })?;
+            self.written += self.next.len() as u64;
+            self.next.clear();
+        }
+        Ok(())
+    }
+}
+
+fn zero<S: StepSink>(sink: &S, file: FileId, dst: u64, len: u64) -> Result<(), Error> {
+    if len == 0 { Ok(()) } else { sink.step(Step::Fill { file, dst, len, source: Source::Zero }) }
+}
