@@ -136,7 +136,9 @@ fn run_hint(error: &Error) -> Option<String> {
         Error::Image(failure) if failure.kind == FailureKind::UnsupportedFormat && failure.is_input => {
             "-f raw copies the file's bytes as they are"
         }
-        Error::Image(failure) if failure.kind == FailureKind::UnsupportedFormat => "-O raw is supported",
+        Error::Image(failure) if failure.kind == FailureKind::UnsupportedFormat => {
+            "instar writes raw, qcow2, vmdk, vpc and vhdx"
+        }
         Error::Exec(ExecError::Name(error)) => name_hint(&error.kind)?,
         Error::Exec(ExecError::File(error)) => file_hint(&error.kind)?,
         Error::Guest(GuestFault::Interrupted) => return None,

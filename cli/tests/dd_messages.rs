@@ -81,7 +81,9 @@ fn formats() {
         &["dd", "if=apple.dmg", "of=out"],
         &["dd", "-f", "vmdk", "if=disk.raw", "of=out"],
         &["dd", "-f", "nosuch", "if=disk.raw", "of=out"],
-        &["dd", "-O", "vhdx", "if=disk.raw", "of=out"],
+        &["dd", "-f", "vdi", "if=disk.raw", "of=out"],
+        &["dd", "-O", "qed", "if=disk.raw", "of=out"],
+        &["dd", "-O", "vmdk", "if=disk.raw", "of=out", "count=0"],
         &["dd", "-O", "nosuch", "if=disk.raw", "of=out"],
     ]));
 }

@@ -74,7 +74,9 @@ fn documentation() -> Result<()> {
 
 /// The crates that others embed, with no feature on.
 fn no_std() -> Result<()> {
-    let packages = ["fmt-core", "fmt-raw", "dd-window", "guest-abi"].map(|name| ["--package", name]);
+    let packages =
+        ["fmt-core", "fmt-raw", "fmt-qcow2", "fmt-vmdk", "fmt-vhd", "fmt-vhdx", "dd-window", "guest-abi"]
+            .map(|name| ["--package", name]);
     command::run(workspace::cargo(&["build", "--no-default-features"]).args(packages.as_flattened()))
 }
 

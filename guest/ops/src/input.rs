@@ -5,7 +5,11 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 
 use fmt_core::{Chain, DiskMap, Error, ErrorKind, Extent, FileId, Format, ReadAt, probe};
+use fmt_qcow2::Qcow2Map;
 use fmt_raw::RawMap;
+use fmt_vhd::VhdMap;
+use fmt_vhdx::VhdxMap;
+use fmt_vmdk::VmdkMap;
 
 use crate::host::InFile;
 use crate::{Failure, Host, HostFile};
@@ -71,9 +75,66 @@ fn open_one<'h, H: Host>(
     let input = HostFile::new(host, file);
     let (map, backing) = match format.map_or_else(|| probe_input(&input), Ok).in_file(file)? {
         Format::Raw => (Box::new(RawMap::new(file, input.file_len()).in_file(file)?) as _, None),
+        Format::Qcow2 => open_qcow2(host, input)?,
+        Format::Vmdk => open_vmdk(host, input)?,
+        Format::Vpc => open_vhd(input)?,
+        Format::Vhdx => open_vhdx(input)?,
         other => return Err(Error::new(ErrorKind::UnsupportedFormat, 0, other.name())).in_file(file),
     };
     Ok((Layer { file, map, blamed }, backing))
+}
+
+type Opened<'h> = Result<(Box<dyn DiskMap + 'h>, Option<Backing>), Failure>;
+
+fn open_qcow2<'h, H: Host>(host: &'h H, input: HostFile<'h, H>) -> Opened<'h> {
+    let file = input.id();
+    let mut map = Qcow2Map::new(input, file).in_file(file)?;
+    let data = map.needs_data_file().map(|name| host.open(file, name)).transpose().in_file(file)?;
+    if let Some(data) = data {
+        map.set_data_file(data, host.file_len(data));
+    }
+    let backing = map.header().backing_file().map(|backing| -> Result<_, Error> {
+        let format = backing.format.as_deref().map(backing_format).transpose()?;
+        Ok(Backing { from: file, name: backing.name.clone(), format })
+    });
+    let backing = backing.transpose().in_file(file)?;
+    Ok((Box::new(map), backing))
+}
+
+fn open_vmdk<'h, H: Host>(host: &'h H, input: HostFile<'h, H>) -> Opened<'h> {
+    let file = input.id();
+    let open = |extent: &fmt_vmdk::ExtentLine| {
+        let id = host.open(file, &extent.name)?;
+        Ok((HostFile::new(host, id), id))
+    };
+    let map = VmdkMap::open_with(input, file, open).in_file(file)?;
+    let parent = map.identity().parent.clone();
+    let backing = parent.map(|name| Backing { from: file, name, format: Some(Format::Vmdk) });
+    Ok((Box::new(map), backing))
+}
+
+fn open_vhd<'h, H: Host>(input: HostFile<'h, H>) -> Opened<'h> {
+    let file = input.id();
+    let map = VhdMap::open(input, file).in_file(file)?;
+    if map.parent().is_some() {
+        return Err(Error::new(ErrorKind::UnsupportedFeature, 0, "a differencing disk")).in_file(file);
+    }
+    Ok((Box::new(map), None))
+}
+
+fn open_vhdx<'h, H: Host>(input: HostFile<'h, H>) -> Opened<'h> {
+    let file = input.id();
+    let map = VhdxMap::open(input, file).in_file(file)?;
+    if map.parent().is_some() {
+        return Err(Error::new(ErrorKind::UnsupportedFeature, 0, "a differencing disk")).in_file(file);
+    }
+    Ok((Box::new(map), None))
+}
+
+/// The format that an image gives its backing image.
+fn backing_format(name: &[u8]) -> Result<Format, Error> {
+    let unknown = Error::new(ErrorKind::UnsupportedFeature, 0, "a backing image of an unknown format");
+    Format::from_name(name).ok_or(unknown)
 }
 
 fn probe_input<H: Host>(input: &HostFile<'_, H>) -> Result<Format, Error> {

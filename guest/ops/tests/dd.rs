@@ -76,7 +76,7 @@ fn shown(steps: &[Step<'_>]) -> Vec<String> {
 }
 
 /// The formats that are read and written.
-const SUPPORTED: [Format; 1] = [Format::Raw];
+const SUPPORTED: [Format; 5] = [Format::Raw, Format::Qcow2, Format::Vmdk, Format::Vpc, Format::Vhdx];
 
 fn unsupported(file: u32, format: Format) -> Failure {
     let error = Error::new(ErrorKind::UnsupportedFormat, 0, format.name());
