@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::outcome::Outcome;
+use super::outcome::{Content, Outcome};
 
 #[derive(Deserialize)]
 pub(crate) struct Baseline {
@@ -15,14 +15,8 @@ pub(crate) struct Baseline {
     pub(crate) target: String,
     /// All recorded versions, in the order that ranges of them refer to.
     pub(crate) versions: Vec<String>,
-    pub(crate) fixtures: BTreeMap<String, Fixture>,
+    pub(crate) fixtures: BTreeMap<String, Content>,
     pub(crate) cases: Vec<Case>,
-}
-
-#[derive(Deserialize)]
-pub(crate) struct Fixture {
-    pub(crate) size: u64,
-    pub(crate) sha256: String,
 }
 
 #[derive(Deserialize)]

@@ -7,6 +7,8 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::outcome::Content;
+
 pub(crate) const KIB: u64 = 1 << 10;
 pub(crate) const MIB: u64 = 1 << 20;
 pub(crate) const GIB: u64 = 1 << 30;
@@ -54,8 +56,13 @@ impl Disk {
         Ok(())
     }
 
-    /// The hash of the whole content, holes included, without a file.
-    pub(crate) fn sha256(&self) -> String {
+    /// Each piece of data and where it lies, in ascending order.
+    pub(crate) fn extents(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        self.extents.iter().map(|extent| (extent.at, extent.bytes.as_slice()))
+    }
+
+    /// The whole content, holes included, without a file.
+    pub(crate) fn content(&self) -> Content {
         let mut hash = Sha256::new();
         let mut at = 0;
         for extent in &self.extents {
@@ -64,7 +71,7 @@ impl Disk {
             at = extent.end();
         }
         hash_zeros(&mut hash, self.size - at);
-        hex(&hash.finalize())
+        Content { size: self.size, sha256: hex(&hash.finalize()) }
     }
 }
 

@@ -1,43 +1,110 @@
-//! The inputs of the recorded cases, byte for byte.
+//! The inputs of the recorded cases, byte for byte where instar's tests make them, and disk for disk where QEMU does.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::path::Path;
 
+use tempfile::TempDir;
+
 use super::disk::{Disk, GIB, KIB, MIB};
+use super::outcome::Content;
+use super::qemu::Qemu;
+use super::scene;
+
+/// An image whose other half is another fixture.
+const OVERLAY: &str = "ovl.qcow2";
+const OVERLAY_BASE: &str = "rodd.raw";
 
 /// The files that recorded cases read, or find where their output goes, by name.
-pub(crate) struct Fixtures(BTreeMap<&'static str, Disk>);
+pub(crate) struct Fixtures {
+    raw: BTreeMap<&'static str, Disk>,
+    qcow2: Option<Qcow2>,
+}
+
+/// Images that QEMU made, in a directory from which they are copied.
+struct Qcow2 {
+    dir: TempDir,
+    contents: BTreeMap<&'static str, Content>,
+}
 
 impl Fixtures {
-    pub(crate) fn generate() -> Self {
-        Self(BTreeMap::from([
-            ("empty.raw", Disk::hole(0)),
-            ("previous.raw", Disk::solid("pre", 4 * KIB)),
-            ("r1m.raw", head_and_tail("1m", MIB)),
-            ("r3g.raw", scattered("3g", 3 * GIB)),
-            ("r64m.raw", scattered("64m", 64 * MIB)),
-            // A multiple of 512 and of nothing larger.
-            ("rodd.raw", head_and_tail("odd", 1_000_448)),
-            ("tiny.raw", Disk::solid("t", 100)),
-            ("unaligned.raw", Disk::solid("u", 1_000_003)),
-        ]))
+    /// Those that need QEMU are there with `qemu`, and not without.
+    pub(crate) fn generate(qemu: Option<&Qemu>) -> Self {
+        let qcow2 = qemu.map(|_| Qcow2::make().expect("QEMU makes qcow2 images"));
+        Self { raw: raw_disks(), qcow2 }
     }
 
-    pub(crate) fn get(&self, name: &str) -> &Disk {
-        self.0.get(name).unwrap_or_else(|| panic!("no fixture is named {name:?}"))
+    /// What the fixtures hold, by name.
+    pub(crate) fn contents(&self) -> BTreeMap<&'static str, Content> {
+        let raw = self.raw.iter().map(|(&name, disk)| (name, disk.content()));
+        let qcow2 = self.qcow2.iter().flat_map(|qcow2| qcow2.contents.clone());
+        raw.chain(qcow2).collect()
     }
 
-    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.0.keys().copied()
+    /// Writes the fixture `name` to `path`.
+    pub(crate) fn write(&self, name: &str, path: &Path) -> io::Result<()> {
+        if let Some(disk) = self.raw.get(name) {
+            return disk.write(path);
+        }
+        let qcow2 = self.qcow2.as_ref().filter(|qcow2| qcow2.contents.contains_key(name));
+        let qcow2 = qcow2.unwrap_or_else(|| panic!("no fixture is named {name:?}"));
+        fs::copy(qcow2.dir.path().join(name), path).map(drop)
     }
 
-    /// Writes each fixture that some argument names, as `if=NAME` or with a prefix, into `dir`.
+    /// Writes each fixture that some argument names into `dir`, and what such a fixture needs.
     pub(crate) fn write_named_in(&self, args: &[String], dir: &Path) -> io::Result<()> {
-        let named = |name: &str| args.iter().any(|arg| arg.ends_with(name));
-        self.0.iter().filter(|(name, _)| named(name)).try_for_each(|(name, disk)| disk.write(&dir.join(name)))
+        let named = |name: &str| args.iter().any(|arg| arg.contains(name));
+        let needed = |name: &str| named(name) || name == OVERLAY_BASE && named(OVERLAY);
+        let qcow2 = self.qcow2.iter().flat_map(|qcow2| qcow2.contents.keys());
+        let names = self.raw.keys().chain(qcow2).filter(|name| needed(name));
+        names.into_iter().try_for_each(|name| self.write(name, &dir.join(name)))
     }
 }
+
+impl Qcow2 {
+    fn make() -> io::Result<Self> {
+        let dir = scene::temporary_dir()?;
+        let mut contents = BTreeMap::new();
+        for (name, disk) in qcow2_disks() {
+            Qemu::make_qcow2(dir.path(), name, &disk)?;
+            contents.insert(name, scene::content_of(&dir.path().join(name))?);
+        }
+        raw_disks()[OVERLAY_BASE].write(&dir.path().join(OVERLAY_BASE))?;
+        let create = format!("qemu-img create -q -f qcow2 -F raw -b {OVERLAY_BASE} {OVERLAY} {MIB}");
+        Qemu::script(dir.path(), &create, &[])?;
+        contents.insert(OVERLAY, scene::content_of(&dir.path().join(OVERLAY))?);
+        Ok(Self { dir, contents })
+    }
+}
+
+fn raw_disks() -> BTreeMap<&'static str, Disk> {
+    BTreeMap::from([
+        ("empty.raw", Disk::hole(0)),
+        ("previous.raw", Disk::solid("pre", 4 * KIB)),
+        ("r1m.raw", head_and_tail("1m", MIB)),
+        ("r3g.raw", scattered("3g", 3 * GIB)),
+        ("r64m.raw", scattered("64m", 64 * MIB)),
+        ("rodd.raw", head_and_tail("odd", ODD)),
+        ("tiny.raw", Disk::solid("t", 100)),
+        ("unaligned.raw", Disk::solid("u", 1_000_003)),
+    ])
+}
+
+/// What is in the images that stand on no other.
+fn qcow2_disks() -> BTreeMap<&'static str, Disk> {
+    BTreeMap::from([
+        ("blank.qcow2", Disk::hole(MIB)),
+        ("q1m.qcow2", head_and_tail("1m", MIB)),
+        ("q3g.qcow2", scattered("3g", 3 * GIB)),
+        ("q64m.qcow2", scattered("64m", 64 * MIB)),
+        ("qodd.qcow2", head_and_tail("odd", ODD)),
+        ("self.qcow2", head_and_tail("self", MIB)),
+    ])
+}
+
+/// A multiple of 512 and of nothing larger.
+const ODD: u64 = 1_000_448;
 
 /// Data at both ends, a hole between.
 fn head_and_tail(tag: &str, size: u64) -> Disk {

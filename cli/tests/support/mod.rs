@@ -10,5 +10,6 @@ pub(crate) mod cases;
 pub(crate) mod disk;
 pub(crate) mod fixtures;
 pub(crate) mod outcome;
+pub(crate) mod qemu;
 pub(crate) mod scene;
 pub(crate) mod tool;

@@ -6,6 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::tool::Run;
 
@@ -59,12 +60,29 @@ pub(crate) enum Stdout {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(untagged)]
 pub(crate) enum Entry {
-    File {
-        size: u64,
-        sha256: String,
-    },
-    /// In words, for what is not a regular file: "removed", "directory", "symlink to X".
+    File(Content),
+    Image(Image),
+    /// In words, for what is neither: "removed", "directory", "symlink to X", "not an image".
     Other(String),
+}
+
+/// Bytes.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub(crate) struct Content {
+    pub(crate) size: u64,
+    pub(crate) sha256: String,
+}
+
+/// A disk image, whatever its layout.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub(crate) struct Image {
+    /// What `qemu-img info` says of the image itself, as far as two images of the same disk have it in common.
+    pub(crate) info: Value,
+    /// The image as `qemu-img convert` makes it raw.
+    pub(crate) disk: Content,
+    /// Why `qemu-img check` is not content. Nothing recorded says this.
+    #[serde(skip)]
+    pub(crate) damage: Option<String>,
 }
 
 impl Outcome {
@@ -91,6 +109,26 @@ impl Outcome {
             changed: BTreeMap::new(),
             fully_allocated: BTreeSet::new(),
         }
+    }
+
+    /// Whether a changed file is a disk image rather than bytes.
+    pub(crate) fn has_images(&self) -> bool {
+        self.changed.values().any(|entry| matches!(entry, Entry::Image(_)))
+    }
+
+    /// The same outcome with `new` wherever the content of a file or a disk was `old`.
+    pub(crate) fn with_content(mut self, old: &Content, new: &Content) -> Self {
+        for entry in self.changed.values_mut() {
+            let content = match entry {
+                Entry::File(content) => content,
+                Entry::Image(image) => &mut image.disk,
+                Entry::Other(_) => continue,
+            };
+            if content == old {
+                content.clone_from(new);
+            }
+        }
+        self
     }
 
     /// Every respect in which `self` is not as `expected`, in words.
@@ -144,8 +182,18 @@ impl Debug for Shown<'_> {
         match self.0 {
             None => f.write_str("not made or changed"),
             Some(Entry::Other(what)) => f.write_str(what),
-            Some(Entry::File { size, sha256 }) => write!(f, "{size} bytes, sha256 {sha256}"),
+            Some(Entry::File(content)) => write!(f, "{content}"),
+            Some(Entry::Image(Image { info, disk, damage })) => {
+                let damage = damage.as_deref().unwrap_or("sound");
+                write!(f, "image with a disk of {disk}\n        {info}\n        {damage}")
+            }
         }
+    }
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes, sha256 {}", self.size, self.sha256)
     }
 }
 

@@ -11,15 +11,25 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 
 use super::disk::hex;
-use super::outcome::{Entry, Outcome};
-use super::tool::Tool;
+use super::outcome::{Content, Entry, Outcome};
+use super::qemu::Qemu;
+use super::tool::{Run, Tool};
 
 /// `st_blocks` counts these whatever the file system's own block size is.
 const STAT_BLOCK: u64 = 512;
 
 const BUFFER_LEN: usize = 1 << 20;
+
+/// How to look at a file that a command made.
+#[derive(Clone, Copy)]
+pub(crate) enum View<'a> {
+    Bytes,
+    /// As a disk image; what `qemu-img` cannot open is "not an image".
+    Image(&'a Qemu),
+}
 
 /// What `tool dd args` does in a fresh directory that `lay_out` has filled.
 pub(crate) fn outcome<S: AsRef<OsStr> + Debug>(
@@ -27,28 +37,44 @@ pub(crate) fn outcome<S: AsRef<OsStr> + Debug>(
     args: &[S],
     lay_out: impl FnOnce(&Path) -> io::Result<()>,
 ) -> Outcome {
-    try_outcome(tool, args, lay_out)
+    run(tool, args, View::Bytes, lay_out).0
+}
+
+/// The same, with what the command said, and with a choice of how its output is looked at.
+pub(crate) fn run<S: AsRef<OsStr> + Debug>(
+    tool: &Tool,
+    args: &[S],
+    view: View<'_>,
+    lay_out: impl FnOnce(&Path) -> io::Result<()>,
+) -> (Outcome, Run) {
+    try_run(tool, args, view, lay_out)
         .unwrap_or_else(|error| panic!("dd {args:?}: the test itself failed: {error}"))
 }
 
-fn try_outcome<S: AsRef<OsStr> + Debug>(
+fn try_run<S: AsRef<OsStr> + Debug>(
     tool: &Tool,
     args: &[S],
+    view: View<'_>,
     lay_out: impl FnOnce(&Path) -> io::Result<()>,
-) -> io::Result<Outcome> {
-    // On the disk that holds the build rather than in /tmp, which may be memory.
-    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+) -> io::Result<(Outcome, Run)> {
+    let dir = temporary_dir()?;
     lay_out(dir.path())?;
     backdate(dir.path())?;
     let before = listing(dir.path())?;
     let run = tool.dd(dir.path(), args)?;
-    let (changed, fully_allocated) = changes_since(&before, dir.path())?;
-    Ok(Outcome::new(&run, changed, fully_allocated))
+    let (changed, fully_allocated) = changes_since(&before, view, dir.path())?;
+    Ok((Outcome::new(&run, changed, fully_allocated), run))
+}
+
+/// On the disk that holds the build rather than in /tmp, which may be memory.
+pub(crate) fn temporary_dir() -> io::Result<TempDir> {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))
 }
 
 /// What [`Outcome`] says of files: those below `root` that are not as `before`, and which of these have no holes.
 fn changes_since(
     before: &BTreeMap<String, Seen>,
+    view: View<'_>,
     root: &Path,
 ) -> io::Result<(BTreeMap<String, Entry>, BTreeSet<String>)> {
     let after = listing(root)?;
@@ -56,10 +82,11 @@ fn changes_since(
     let mut fully_allocated = BTreeSet::new();
     for (name, seen) in after.iter().filter(|(name, seen)| before.get(*name) != Some(*seen)) {
         let path = root.join(name);
-        changed.insert(name.clone(), seen.entry(&path)?);
-        if is_fully_allocated(&path.symlink_metadata()?) {
+        let entry = seen.entry(&path, view)?;
+        if matches!(entry, Entry::File(_)) && is_fully_allocated(&path.symlink_metadata()?) {
             fully_allocated.insert(name.clone());
         }
+        changed.insert(name.clone(), entry);
     }
     for name in before.keys().filter(|name| !after.contains_key(*name)) {
         changed.insert(name.clone(), Entry::Other("removed".into()));
@@ -89,9 +116,12 @@ impl Seen {
         })
     }
 
-    fn entry(&self, path: &Path) -> io::Result<Entry> {
+    fn entry(&self, path: &Path, view: View<'_>) -> io::Result<Entry> {
         Ok(match self {
-            Self::File { size, .. } => Entry::File { size: *size, sha256: sha256_of(path)? },
+            Self::File { .. } => match view {
+                View::Bytes => Entry::File(content_of(path)?),
+                View::Image(qemu) => qemu.look_at(path)?,
+            },
             Self::Directory => Entry::Other("directory".into()),
             Self::Symlink(to) => Entry::Other(format!("symlink to {}", to.display())),
             Self::Special => Entry::Other("special file".into()),
@@ -132,14 +162,18 @@ fn backdate(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn sha256_of(path: &Path) -> io::Result<String> {
+pub(crate) fn content_of(path: &Path) -> io::Result<Content> {
     let mut hash = Sha256::new();
+    let mut size = 0;
     let mut file = File::open(path)?;
     let mut buffer = vec![0; BUFFER_LEN];
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(hex(&hash.finalize())),
-            len => hash.update(&buffer[..len]),
+            0 => return Ok(Content { size, sha256: hex(&hash.finalize()) }),
+            len => {
+                hash.update(&buffer[..len]);
+                size += len as u64;
+            }
         }
     }
 }

@@ -15,9 +15,10 @@ use super::outcome::Exit;
 const DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(1);
 
-/// A program that has a `dd` command in `qemu-img`'s manner.
+/// A program, mostly one that has a `dd` command in `qemu-img`'s manner.
 pub(crate) struct Tool {
     program: PathBuf,
+    environment: Vec<(&'static str, &'static str)>,
 }
 
 /// What a finished command left behind, except for files.
@@ -30,20 +31,42 @@ pub(crate) struct Run {
 impl Tool {
     /// The program that this package builds.
     pub(crate) fn instar() -> Self {
-        Self { program: env!("CARGO_BIN_EXE_instar").into() }
+        Self::named(env!("CARGO_BIN_EXE_instar"))
+    }
+
+    pub(crate) fn named(program: &str) -> Self {
+        Self { program: program.into(), environment: Vec::new() }
+    }
+
+    /// The same with an environment variable.
+    pub(crate) fn with(mut self, name: &'static str, value: &'static str) -> Self {
+        self.environment.push((name, value));
+        self
     }
 
     /// Runs `PROGRAM dd ARGS` in `dir`, where relative names in `args` lead.
     pub(crate) fn dd<S: AsRef<OsStr>>(&self, dir: &Path, args: &[S]) -> io::Result<Run> {
+        let dd = [OsStr::new("dd")].into_iter().chain(args.iter().map(S::as_ref));
+        self.run(dir, dd)
+    }
+
+    /// Runs `PROGRAM ARGS` in `dir`.
+    pub(crate) fn run<S: AsRef<OsStr>>(
+        &self,
+        dir: &Path,
+        args: impl IntoIterator<Item = S>,
+    ) -> io::Result<Run> {
         // Files rather than pipes: a command that prints much cannot block on a reader that waits for its exit.
         let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
         let child = Command::new(&self.program)
-            .arg("dd")
             .args(args)
             .current_dir(dir)
             .env("LC_ALL", "C")
             // It would end the options at the first operand; the cases are about the default.
             .env_remove("POSIXLY_CORRECT")
+            // It would date the outputs.
+            .env_remove("SOURCE_DATE_EPOCH")
+            .envs(self.environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(stdout.try_clone()?)
             .stderr(stderr.try_clone()?)
@@ -59,7 +82,7 @@ impl Tool {
 pub(crate) fn require_tool(name: &str) -> Option<Tool> {
     let found = Command::new(name).arg("--version").stdout(Stdio::null()).status().is_ok_and(|s| s.success());
     if found {
-        return Some(Tool { program: name.into() });
+        return Some(Tool::named(name));
     }
     assert!(std::env::var_os("CI").is_none(), "{name} is not installed, and CI must compare with it");
     // Not `eprintln!`, which the test harness swallows when a test passes.

@@ -1,0 +1,111 @@
+//! QEMU's tools, to make images with and to look at images with.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use super::disk::Disk;
+use super::outcome::{Content, Entry, Exit, Image};
+use super::scene;
+use super::tool::{Tool, require_tool};
+
+/// What `qemu-img check` exits with where there is nothing that it could check.
+const CANNOT_BE_CHECKED: i32 = 63;
+
+/// Each is its own in every image, or depends on where an image lies and on the moment.
+const INCIDENTAL: &[&str] =
+    &["actual-size", "children", "dirty-flag", "filename", "cid", "parent-cid", "uuid"];
+
+/// The installed `qemu-img` and `qemu-io`.
+pub(crate) struct Qemu {
+    img: Tool,
+}
+
+impl Qemu {
+    /// QEMU's tools, or `None` where they are not installed, which is a failure in CI.
+    pub(crate) fn require() -> Option<Self> {
+        let (img, _) = require_tool("qemu-img").zip(require_tool("qemu-io"))?;
+        Some(Self { img })
+    }
+
+    pub(crate) fn img(&self) -> &Tool {
+        &self.img
+    }
+
+    /// Runs a shell script in `dir`, whose `$1`, `$2`, … are `args`. The script ends at its first error.
+    pub(crate) fn script(dir: &Path, script: &str, args: &[&Path]) -> io::Result<()> {
+        let output = Command::new("sh")
+            .args(["-ec", script, "sh"])
+            .args(args)
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!("{}: {said}", output.status)))
+        }
+    }
+
+    /// Makes the qcow2 image `dir`/`name` with default options, and writes the data of `disk` into it.
+    pub(crate) fn make_qcow2(dir: &Path, name: &str, disk: &Disk) -> io::Result<()> {
+        Self::script(dir, &format!("qemu-img create -q -f qcow2 {name} {}", disk.size()), &[])?;
+        let scratch = scene::temporary_dir()?;
+        let mut writes = Vec::new();
+        for (number, (at, bytes)) in disk.extents().enumerate() {
+            let data = scratch.path().join(number.to_string());
+            fs::write(&data, bytes)?;
+            writes.push(format!("-c 'write -s {} {at} {}'", data.display(), bytes.len()));
+        }
+        if writes.is_empty() {
+            return Ok(());
+        }
+        Self::script(dir, &format!("qemu-io -f qcow2 {} {name}", writes.join(" ")), &[])
+    }
+
+    /// What the file at `path` is as a disk image.
+    pub(crate) fn look_at(&self, path: &Path) -> io::Result<Entry> {
+        let info =
+            self.img.run(Path::new("."), ["info".as_ref(), "--output=json".as_ref(), path.as_os_str()])?;
+        if info.exit != Exit::Code(0) {
+            return Ok(Entry::Other("not an image".into()));
+        }
+        let mut info: Value = serde_json::from_str(&info.stdout)?;
+        without_incidentals(&mut info);
+        let format = info["format"].as_str().expect("every image has a format").to_owned();
+        let disk = self.disk_of(path, &format)?;
+        Ok(Entry::Image(Image { info, disk, damage: self.damage_of(path, &format)? }))
+    }
+
+    fn disk_of(&self, path: &Path, format: &str) -> io::Result<Content> {
+        let scratch = scene::temporary_dir()?;
+        let args = ["convert".as_ref(), "-f".as_ref(), format.as_ref(), path.as_os_str(), "disk".as_ref()];
+        let run = self.img.run(scratch.path(), args)?;
+        if run.exit != Exit::Code(0) {
+            return Err(io::Error::other(format!("qemu-img convert: {}", run.stderr)));
+        }
+        scene::content_of(&scratch.path().join("disk"))
+    }
+
+    fn damage_of(&self, path: &Path, format: &str) -> io::Result<Option<String>> {
+        let args = ["check".as_ref(), "-f".as_ref(), format.as_ref(), path.as_os_str()];
+        let run = self.img.run(Path::new("."), args)?;
+        let sound = matches!(run.exit, Exit::Code(0 | CANNOT_BE_CHECKED));
+        Ok((!sound).then(|| format!("qemu-img check: {:?}: {}{}", run.exit, run.stdout, run.stderr)))
+    }
+}
+
+fn without_incidentals(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|name, _| !INCIDENTAL.contains(&name.as_str()));
+            members.values_mut().for_each(without_incidentals);
+        }
+        Value::Array(values) => values.iter_mut().for_each(without_incidentals),
+        _ => {}
+    }
+}
