@@ -55,7 +55,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "bench",
-        operands: "dd [--quick]",
+        operands: "dd [--formats] [--quick]",
         help: "time `instar dd` beside `qemu-img dd` and cp",
         run: bench::run,
     },

@@ -85,7 +85,7 @@ impl Bench {
         let (input, output) = (place.input(), place.output());
         let dd = |program: &Path, bs: Option<&str>| {
             let mut command = Command::new(program);
-            command.args(["dd", "-f", "raw", "-O", "raw"]);
+            command.args(["dd", "-f", case.input.format(), "-O", case.output_format]);
             command.arg(operand("if=", &input)).arg(operand("of=", &output));
             command.args(bs.map(|bs| format!("bs={bs}")));
             command

@@ -3,11 +3,13 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use super::case::Input;
+use crate::command;
 
 const MEMORY: &str = "/dev/shm";
 
@@ -49,15 +51,42 @@ impl Place {
         self.dir.path().join("output.raw")
     }
 
+    /// Turns the raw input into a qcow2 image of compressed clusters.
+    fn compress_input(&self) -> Result<()> {
+        let raw = self.dir.path().join("words.raw");
+        std::fs::rename(self.input(), &raw)?;
+        let mut convert = Command::new("qemu-img");
+        convert.args(["convert", "-c", "-f", "raw", "-O", "qcow2"]).arg(&raw).arg(self.input());
+        command::run(&mut convert)?;
+        Ok(std::fs::remove_file(raw)?)
+    }
+
     /// Makes the input. It is on the medium when this returns, so that nobody's time includes writing it.
     pub(super) fn write_input(&self, input: Input) -> Result<()> {
         let mut file = File::create(self.input())?;
         match input {
+            Input::Compressed(len) => {
+                write_words(&mut file, len)?;
+                return self.compress_input();
+            }
             Input::Hole(len) => file.set_len(len)?,
             Input::Random(len) => write_random(&mut file, len)?,
         }
         Ok(file.sync_all()?)
     }
+}
+
+/// Bytes that compress to about a half, as text does.
+fn write_words(file: &mut File, len: u64) -> Result<()> {
+    let mut random = fastrand::Rng::with_seed(SEED);
+    let words: Vec<[u8; 8]> = (0..500).map(|_| random.u64(..).to_le_bytes()).collect();
+    let mut piece = Vec::with_capacity(PIECE_LEN);
+    for _ in 0..len / PIECE_LEN as u64 {
+        piece.clear();
+        piece.extend((0..PIECE_LEN / 8).flat_map(|_| words[random.usize(..words.len())]));
+        file.write_all(&piece)?;
+    }
+    Ok(())
 }
 
 /// In small pieces: what this program holds in memory counts for the programs that it starts, too.
