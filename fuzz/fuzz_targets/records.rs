@@ -12,7 +12,7 @@ mod scene;
 
 use core::sync::atomic::AtomicBool;
 
-use guest_abi::exchange::{DATA_LEN, Record};
+use guest_abi::exchange::{DATA_LEN, OPEN, Record};
 use libfuzzer_sys::fuzz_target;
 use vm_memory::VolatileSlice;
 use vmm::exec::{ExecError, Executor};
@@ -38,6 +38,8 @@ fuzz_target!(|bytes: &[u8]| {
     let records: Vec<_> = bytes
         .chunks_exact(size_of::<Record>())
         .map(|record| Record::read_from_bytes(record).expect("a chunk has the size of a record"))
+        // Which names lead where is a matter of directories, and has tests of its own.
+        .filter(|record| record.op != OPEN)
         .collect();
     let scene = Scene::new();
     let mut model = Model::new(LIMITS, scene.inputs());

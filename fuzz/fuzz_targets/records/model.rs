@@ -3,7 +3,7 @@
 use core::ops::Range;
 use std::collections::BTreeMap;
 
-use guest_abi::exchange::{COPY, DATA_LEN, READ, Record, SET_LEN, ZERO};
+use guest_abi::exchange::{COPY, DATA_LEN, READ, Record, SET_LEN, WRITE, ZERO};
 use vmm::Limits;
 
 /// A byte of an output, or `None` where a ring wrote twice and either may have remained.
@@ -67,7 +67,7 @@ impl Model {
 struct Ringing {
     model: Model,
     reads: Vec<Read>,
-    /// What this ring has written.
+    /// What this ring has written since the last length.
     touched: Vec<(u32, Range<usize>)>,
 }
 
@@ -81,6 +81,11 @@ impl Ringing {
             Record { op: COPY, file, src_file, dst, src, len, .. } => {
                 let bytes = self.source(src_file, src, len)?;
                 self.write(file, dst, &bytes)
+            }
+            Record { op: WRITE, file, src_file: 0, dst, src, len, .. } => {
+                // The window that a ring begins with is zeros, and what it reads comes too late for what it writes.
+                let range = range(src, len, DATA_LEN)?;
+                self.write(file, dst, &vec![0; range.len()])
             }
             Record { op: ZERO, file, src_file: 0, dst, src: 0, len, .. } => {
                 let len = usize::try_from(len).ok().filter(|_| len <= self.model.limits.written)?;
@@ -101,8 +106,10 @@ impl Ringing {
 
     fn set_len(&mut self, file: u32, len: u64) -> Option<()> {
         let output = self.model.outputs.get_mut(&file)?;
-        allow(output.is_none() && len <= self.model.limits.output_len)?;
-        *output = Some(vec![Some(0); usize::try_from(len).ok()?]);
+        allow(len <= self.model.limits.output_len)?;
+        output.get_or_insert_default().resize(usize::try_from(len).ok()?, Some(0));
+        // What comes before a length is done before it.
+        self.touched.clear();
         Some(())
     }
 
