@@ -194,15 +194,6 @@ impl Files {
         matches!(self.get(id), Some(Entry::Input(_)))
     }
 
-    /// The length in bytes of the input `id` when it was opened; 0 for everything else.
-    #[must_use]
-    pub fn input_len(&self, id: FileId) -> u64 {
-        match self.get(id) {
-            Some(Entry::Input(input)) => input.len(),
-            _ => 0,
-        }
-    }
-
     /// The files as the guest's boot page lists them, in the order of their numbers.
     pub fn boot_entries(&self) -> impl ExactSizeIterator<Item = FileEntry> {
         self.files.iter().map(Entry::for_guest)
