@@ -1,15 +1,13 @@
 //! Block devices, in and out. They are loop devices, which need root: the tests say that they were skipped without.
 
-mod support;
-
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::outcome::Exit;
-use support::tool::{Run, Tool, require_tool};
 use tempfile::TempDir;
+use testkit::outcome::Exit;
+use testkit::tool::{Run, Tool, require_tool};
 
 /// A file behind a loop device.
 struct Device {
@@ -60,7 +58,11 @@ fn dd(tool: &Tool, dir: &Path, args: &[&str]) -> Run {
 fn a_device_is_read_like_a_file() {
     let (dir, disk) = (tempfile::tempdir().expect("a directory"), pattern(100 * 512));
     let Some(device) = Device::new(&disk) else { return };
-    let run = dd(&Tool::instar(), dir.path(), &[&device.operand("if"), "of=out", "bs=1k", "skip=3"]);
+    let run = dd(
+        &Tool::named(env!("CARGO_BIN_EXE_instar")),
+        dir.path(),
+        &[&device.operand("if"), "of=out", "bs=1k", "skip=3"],
+    );
     assert_eq!((run.exit, run.stderr.as_str()), (Exit::Code(0), ""));
     assert!(fs::read(dir.path().join("out")).expect("the output") == disk[3072..]);
 }
@@ -70,7 +72,7 @@ fn a_device_is_read_like_a_file() {
 fn a_device_is_written_in_place() {
     let (dir, disk) = (tempfile::tempdir().expect("a directory"), pattern(5000));
     fs::write(dir.path().join("disk.raw"), &disk).expect("an input");
-    let mut tools = vec![Tool::instar()];
+    let mut tools = vec![Tool::named(env!("CARGO_BIN_EXE_instar"))];
     tools.extend(require_tool("qemu-img"));
     for tool in tools {
         let Some(device) = Device::new(&[0xee; 16384]) else { return };
@@ -88,7 +90,8 @@ fn a_device_that_is_too_small_is_not_touched() {
     let dir = tempfile::tempdir().expect("a directory");
     fs::write(dir.path().join("disk.raw"), pattern(5000)).expect("an input");
     let Some(device) = Device::new(&[0xee; 4096]) else { return };
-    let run = dd(&Tool::instar(), dir.path(), &["if=disk.raw", &device.operand("of")]);
+    let run =
+        dd(&Tool::named(env!("CARGO_BIN_EXE_instar")), dir.path(), &["if=disk.raw", &device.operand("of")]);
     assert_eq!(run.exit, Exit::Code(1));
     assert!(run.stderr.contains("cannot grow a device of 4096 bytes to 5120"), "{}", run.stderr);
     assert!(device.bytes().iter().all(|&byte| byte == 0xee));
@@ -102,7 +105,7 @@ fn a_device_is_not_copied_onto_itself_by_another_node() {
     let node = dir.path().join("node");
     let made = Command::new("mknod").arg(&node).args(["b", "7", &number]).status().expect("mknod starts");
     assert!(made.success());
-    let run = dd(&Tool::instar(), dir.path(), &[&device.operand("if"), "of=node"]);
+    let run = dd(&Tool::named(env!("CARGO_BIN_EXE_instar")), dir.path(), &[&device.operand("if"), "of=node"]);
     assert_eq!(run.exit, Exit::Code(1));
     assert!(run.stderr.contains("the same file"), "{}", run.stderr);
     assert!(device.bytes() == pattern(4096));

@@ -3,8 +3,6 @@
 //! `count` and `skip` are plain decimal numbers throughout: a qemu-img that Debian ships reads other spellings of
 //! these two as no upstream version does.
 
-mod support;
-
 use core::fmt;
 use std::fs;
 use std::io;
@@ -12,12 +10,12 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use support::cases::assert_all;
-use support::disk::Disk;
-use support::outcome::{Exit, Outcome};
-use support::qemu::Qemu;
-use support::scene::{self, View};
-use support::tool::Tool;
+use testkit::cases::assert_all;
+use testkit::disk::Disk;
+use testkit::outcome::{Exit, Outcome};
+use testkit::qemu::Qemu;
+use testkit::scene::{self, View};
+use testkit::tool::Tool;
 
 /// The first few of them are combined with every input and every output, the others with some.
 const WINDOWS: &[&str] = &[
@@ -53,7 +51,7 @@ const NUMBER_OF_INPUTS: usize = 58;
 #[test]
 fn every_input_becomes_the_same_disk() {
     let Some(qemu) = Qemu::require() else { return };
-    let instar = Tool::instar();
+    let instar = Tool::named(env!("CARGO_BIN_EXE_instar"));
     let workshop = Workshop::open().expect("a directory for the inputs");
     assert_eq!(INPUTS.len(), NUMBER_OF_INPUTS);
     assert_all(INPUTS, |input| workshop.make(input).err().iter().map(ToString::to_string).collect());
@@ -83,7 +81,7 @@ fn every_input_becomes_the_same_disk() {
 #[test]
 fn deliberate_differences() {
     let Some(qemu) = Qemu::require() else { return };
-    let instar = Tool::instar();
+    let instar = Tool::named(env!("CARGO_BIN_EXE_instar"));
     let lay_out = |dir: &Path| Disk::solid("in", 70_144).write(&dir.join("in.img"));
     assert_all(DELIBERATE, |difference| {
         let theirs = scene::outcome(qemu.img(), difference.args, lay_out);

@@ -2,19 +2,17 @@
 
 #![allow(clippy::single_range_in_vec_init, reason = "a list of ranges may have one")]
 
-mod support;
-
 use core::fmt;
 use core::ops::Range;
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use support::cases::assert_all;
-use support::disk::Disk;
-use support::outcome::{Exit, Outcome};
-use support::scene::{self, View};
-use support::tool::Tool;
+use testkit::cases::assert_all;
+use testkit::disk::Disk;
+use testkit::outcome::{Exit, Outcome};
+use testkit::scene::{self, View};
+use testkit::tool::Tool;
 
 const UUID: &str = "--uuid=6ba7b810-9dad-11d1-80b4-00c04fd430c8";
 const OTHER_UUID: &str = "--uuid=f47ac10b-58cc-4372-a567-0e02b2c3d479";
@@ -92,7 +90,11 @@ fn the_time_changes_nothing_else() {
         let (before, after) = (image(&then, format, &[UUID]), image(&later, format, &[UUID]));
         let mut found = differences(&before, &after, format.time);
         // Without a time it is now.
-        found.extend(differences(&before, &image(&Tool::instar(), format, &[UUID]), format.time));
+        found.extend(differences(
+            &before,
+            &image(&Tool::named(env!("CARGO_BIN_EXE_instar")), format, &[UUID]),
+            format.time,
+        ));
         found
     });
 }
@@ -108,7 +110,7 @@ fn what_is_no_identity_is_refused() {
     ];
     assert_all(&refusals(&uuids), |Refusal { output_format, value }| {
         let args = ["-O", output_format, "if=in.img", "of=out.img", "--uuid", value];
-        differences_from_refusal(&Tool::instar(), &args, value)
+        differences_from_refusal(&Tool::named(env!("CARGO_BIN_EXE_instar")), &args, value)
     });
 }
 
@@ -138,7 +140,7 @@ fn refusals(values: &[&'static str]) -> Vec<Refusal> {
 }
 
 fn at(moment: &'static str) -> Tool {
-    Tool::instar().with(EPOCH, moment)
+    Tool::named(env!("CARGO_BIN_EXE_instar")).with(EPOCH, moment)
 }
 
 /// An image that `tool` makes, always of the same disk and with the same name.

@@ -3,8 +3,6 @@
 //! `count` and `skip` are plain decimal numbers throughout: a qemu-img that Debian ships reads other spellings of
 //! these two as no upstream version does. The recorded baselines cover the spellings.
 
-mod support;
-
 use core::fmt;
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -12,11 +10,11 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use support::cases::assert_all;
-use support::disk::{Disk, KIB, MIB};
-use support::outcome::Outcome;
-use support::scene;
-use support::tool::{Tool, require_tool};
+use testkit::cases::assert_all;
+use testkit::disk::{Disk, KIB, MIB};
+use testkit::outcome::Outcome;
+use testkit::scene;
+use testkit::tool::{Tool, require_tool};
 
 /// Each is combined with every input. END stands for the number of whole blocks in the input, PAST for one more.
 const WINDOWS: &[&str] = &[
@@ -82,7 +80,7 @@ const SECTOR: u64 = 512;
 #[test]
 fn windows() {
     let Some(qemu_img) = require_tool("qemu-img") else { return };
-    let instar = Tool::instar();
+    let instar = Tool::named(env!("CARGO_BIN_EXE_instar"));
     let inputs = window_inputs();
     let cases: Vec<_> = inputs
         .iter()
@@ -115,7 +113,7 @@ fn files() {
 
 #[test]
 fn instar_refuses_what_would_destroy_the_input_or_never_end() {
-    let instar = Tool::instar();
+    let instar = Tool::named(env!("CARGO_BIN_EXE_instar"));
     assert_all(REFUSED, |scene| scene.outcome(&instar).differences_from(&Outcome::refusal()));
 }
 
@@ -206,7 +204,7 @@ impl fmt::Display for Pair {
 
 fn compare_all(pairs: impl Iterator<Item = Pair>) {
     let Some(qemu_img) = require_tool("qemu-img") else { return };
-    let instar = Tool::instar();
+    let instar = Tool::named(env!("CARGO_BIN_EXE_instar"));
     let pairs: Vec<_> = pairs.collect();
     assert_all(&pairs, |pair| pair.ours.outcome(&instar).differences_from(&pair.theirs.outcome(&qemu_img)));
 }

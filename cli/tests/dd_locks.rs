@@ -1,7 +1,5 @@
 //! Images that QEMU has open meanwhile.
 
-mod support;
-
 use core::time::Duration;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -10,9 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
-use support::outcome::Exit;
-use support::tool::{Run, Tool, require_tool};
 use tempfile::TempDir;
+use testkit::outcome::Exit;
+use testkit::tool::{Run, Tool, require_tool};
 
 /// How long QEMU gets to open an image.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -42,7 +40,7 @@ impl Qemu {
     }
 
     fn dd(&self, args: &[&str]) -> Run {
-        Tool::instar().dd(self.dir.path(), args).expect("instar starts")
+        Tool::named(env!("CARGO_BIN_EXE_instar")).dd(self.dir.path(), args).expect("instar starts")
     }
 
     #[track_caller]

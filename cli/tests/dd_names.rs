@@ -1,7 +1,5 @@
 //! Which files an image may name: those in its directory, and those that the user allows.
 
-mod support;
-
 use core::fmt;
 use std::fs;
 use std::io;
@@ -9,12 +7,12 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use support::cases::assert_all;
-use support::disk::Disk;
-use support::outcome::{Entry, Outcome};
-use support::qemu::Qemu;
-use support::scene::{self, View};
-use support::tool::{Run, Tool};
+use testkit::cases::assert_all;
+use testkit::disk::Disk;
+use testkit::outcome::{Entry, Outcome};
+use testkit::qemu::Qemu;
+use testkit::scene::{self, View};
+use testkit::tool::{Run, Tool};
 
 /// The size of every disk here: 137 sectors.
 const DISK_SIZE: u64 = 70_144;
@@ -208,7 +206,7 @@ impl Escape {
 /// `instar dd` with the image that `lay_out` has made.
 fn dd(options: &[&str], lay_out: impl FnOnce(&Path) -> io::Result<()>) -> (Outcome, Run) {
     let args = [options, &["if=images/in.img", "of=out.img"]].concat();
-    scene::run(&Tool::instar(), &args, View::Bytes, lay_out)
+    scene::run(&Tool::named(env!("CARGO_BIN_EXE_instar")), &args, View::Bytes, lay_out)
 }
 
 fn make_image(dir: &Path, script: &str, elsewhere: &TempDir) -> io::Result<()> {

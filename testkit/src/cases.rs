@@ -9,7 +9,7 @@ use std::thread;
 /// Checks every case, on all processors, and fails with every case that has something wrong.
 ///
 /// `check` returns what is wrong with a case, in words.
-pub(crate) fn assert_all<C: Display + Sync>(cases: &[C], check: impl Fn(&C) -> Vec<String> + Sync) {
+pub fn assert_all<C: Display + Sync>(cases: &[C], check: impl Fn(&C) -> Vec<String> + Sync) {
     let next = AtomicUsize::new(0);
     let checked = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());

@@ -7,10 +7,10 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::disk::Disk;
-use super::outcome::{Content, Entry, Exit, Image};
-use super::scene;
-use super::tool::{Tool, require_tool};
+use crate::disk::Disk;
+use crate::outcome::{Content, Entry, Exit, Image};
+use crate::scene;
+use crate::tool::{Tool, require_tool};
 
 /// What `qemu-img check` exits with where there is nothing that it could check.
 const CANNOT_BE_CHECKED: i32 = 63;
@@ -20,23 +20,24 @@ const INCIDENTAL: &[&str] =
     &["actual-size", "children", "dirty-flag", "filename", "cid", "parent-cid", "uuid"];
 
 /// The installed `qemu-img` and `qemu-io`.
-pub(crate) struct Qemu {
+pub struct Qemu {
     img: Tool,
 }
 
 impl Qemu {
     /// QEMU's tools, or `None` where they are not installed, which is a failure in CI.
-    pub(crate) fn require() -> Option<Self> {
+    pub fn require() -> Option<Self> {
         let (img, _) = require_tool("qemu-img").zip(require_tool("qemu-io"))?;
         Some(Self { img })
     }
 
-    pub(crate) fn img(&self) -> &Tool {
+    /// `qemu-img`.
+    pub fn img(&self) -> &Tool {
         &self.img
     }
 
     /// Runs a shell script in `dir`, whose `$1`, `$2`, … are `args`. The script ends at its first error.
-    pub(crate) fn script(dir: &Path, script: &str, args: &[&Path]) -> io::Result<()> {
+    pub fn script(dir: &Path, script: &str, args: &[&Path]) -> io::Result<()> {
         let output = Command::new("sh")
             .args(["-ec", script, "sh"])
             .args(args)
@@ -52,7 +53,7 @@ impl Qemu {
     }
 
     /// Makes the qcow2 image `dir`/`name` with default options, and writes the data of `disk` into it.
-    pub(crate) fn make_qcow2(dir: &Path, name: &str, disk: &Disk) -> io::Result<()> {
+    pub fn make_qcow2(dir: &Path, name: &str, disk: &Disk) -> io::Result<()> {
         Self::script(dir, &format!("qemu-img create -q -f qcow2 {name} {}", disk.size()), &[])?;
         let scratch = scene::temporary_dir()?;
         let mut writes = Vec::new();
@@ -68,7 +69,7 @@ impl Qemu {
     }
 
     /// What the file at `path` is as a disk image.
-    pub(crate) fn look_at(&self, path: &Path) -> io::Result<Entry> {
+    pub fn look_at(&self, path: &Path) -> io::Result<Entry> {
         let info =
             self.img.run(Path::new("."), ["info".as_ref(), "--output=json".as_ref(), path.as_os_str()])?;
         if info.exit != Exit::Code(0) {

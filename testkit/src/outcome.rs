@@ -8,32 +8,40 @@ use std::process::ExitStatus;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::tool::Run;
+use crate::tool::Run;
 
 /// What `qemu-img dd` prints, and still exits with 0, when `skip` lies beyond the window.
 const SKIP_WARNING: &str = "cannot skip to specified offset";
 
+/// What a command did.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-pub(crate) struct Outcome {
-    pub(crate) exit: Exit,
+pub struct Outcome {
+    /// How it ended.
+    pub exit: Exit,
+    /// What kind of text was on stderr.
     #[serde(default)]
-    pub(crate) stderr: Stderr,
+    pub stderr: Stderr,
+    /// Whether there was text on stdout.
     #[serde(default)]
-    pub(crate) stdout: Stdout,
+    pub stdout: Stdout,
     /// Every file, by its name in the directory of the run, that was made, written to, replaced or removed.
     #[serde(default)]
-    pub(crate) changed: BTreeMap<String, Entry>,
+    pub changed: BTreeMap<String, Entry>,
     /// The changed files without holes. Nothing recorded says this.
     #[serde(skip)]
-    pub(crate) fully_allocated: BTreeSet<String>,
+    pub fully_allocated: BTreeSet<String>,
 }
 
+/// How a command ended.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(untagged)]
-pub(crate) enum Exit {
+pub enum Exit {
+    /// With this exit code.
     Code(i32),
+    /// By this signal.
     #[serde(skip)]
     Signal(i32),
+    /// Not in time: it was killed.
     #[serde(skip)]
     TimedOut,
 }
@@ -41,26 +49,34 @@ pub(crate) enum Exit {
 /// What kind of text stderr had. The wording is each tool's own.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Stderr {
+pub enum Stderr {
+    /// None.
     #[default]
     Silent,
+    /// The warning that `skip` lies beyond the window.
     SkipWarning,
+    /// Some other.
     Message,
 }
 
+/// Whether stdout had text.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Stdout {
+pub enum Stdout {
+    /// It had none.
     #[default]
     Silent,
+    /// It had.
     Text,
 }
 
 /// What is found under a changed name.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(untagged)]
-pub(crate) enum Entry {
+pub enum Entry {
+    /// A file, taken as bytes.
     File(Content),
+    /// A file, taken as a disk image.
     Image(Image),
     /// In words, for what is neither: "removed", "directory", "symlink to X", "not an image".
     Other(String),
@@ -68,29 +84,29 @@ pub(crate) enum Entry {
 
 /// Bytes.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-pub(crate) struct Content {
-    pub(crate) size: u64,
-    pub(crate) sha256: String,
+pub struct Content {
+    /// How many.
+    pub size: u64,
+    /// Their SHA-256, in hexadecimal digits.
+    pub sha256: String,
 }
 
 /// A disk image, whatever its layout.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-pub(crate) struct Image {
+pub struct Image {
     /// What `qemu-img info` says of the image itself, as far as two images of the same disk have it in common.
-    pub(crate) info: Value,
+    pub info: Value,
     /// The image as `qemu-img convert` makes it raw.
-    pub(crate) disk: Content,
+    pub disk: Content,
     /// Why `qemu-img check` is not content. Nothing recorded says this.
     #[serde(skip)]
-    pub(crate) damage: Option<String>,
+    pub damage: Option<String>,
 }
 
 impl Outcome {
-    pub(crate) fn new(
-        run: &Run,
-        changed: BTreeMap<String, Entry>,
-        fully_allocated: BTreeSet<String>,
-    ) -> Self {
+    /// What `run` did, where these files changed.
+    #[must_use]
+    pub fn new(run: &Run, changed: BTreeMap<String, Entry>, fully_allocated: BTreeSet<String>) -> Self {
         Self {
             exit: run.exit,
             stderr: Stderr::classify(&run.stderr),
@@ -101,7 +117,7 @@ impl Outcome {
     }
 
     /// A command that says why it does nothing, and does nothing.
-    pub(crate) fn refusal() -> Self {
+    pub fn refusal() -> Self {
         Self {
             exit: Exit::Code(1),
             stderr: Stderr::Message,
@@ -112,12 +128,12 @@ impl Outcome {
     }
 
     /// Whether a changed file is a disk image rather than bytes.
-    pub(crate) fn has_images(&self) -> bool {
+    pub fn has_images(&self) -> bool {
         self.changed.values().any(|entry| matches!(entry, Entry::Image(_)))
     }
 
     /// The same outcome with `new` wherever the content of a file or a disk was `old`.
-    pub(crate) fn with_content(mut self, old: &Content, new: &Content) -> Self {
+    pub fn with_content(mut self, old: &Content, new: &Content) -> Self {
         for entry in self.changed.values_mut() {
             let content = match entry {
                 Entry::File(content) => content,
@@ -134,7 +150,7 @@ impl Outcome {
     /// Every respect in which `self` is not as `expected`, in words.
     ///
     /// An output may have fewer holes than the expected one, never more.
-    pub(crate) fn differences_from(&self, expected: &Self) -> Vec<String> {
+    pub fn differences_from(&self, expected: &Self) -> Vec<String> {
         let mut found = Vec::new();
         compare("exit", &self.exit, &expected.exit, &mut found);
         compare("stderr", &self.stderr, &expected.stderr, &mut found);

@@ -9,53 +9,49 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
-use super::outcome::Exit;
+use crate::outcome::Exit;
 
 /// Far more than any case needs, so that only a command that hangs meets it.
 const DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(1);
 
 /// A program, mostly one that has a `dd` command in `qemu-img`'s manner.
-pub(crate) struct Tool {
+pub struct Tool {
     program: PathBuf,
     environment: Vec<(&'static str, &'static str)>,
 }
 
 /// What a finished command left behind, except for files.
-pub(crate) struct Run {
-    pub(crate) exit: Exit,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
+pub struct Run {
+    /// How it ended.
+    pub exit: Exit,
+    /// What it printed.
+    pub stdout: String,
+    /// What it printed on stderr.
+    pub stderr: String,
 }
 
 impl Tool {
-    /// The program that this package builds.
-    pub(crate) fn instar() -> Self {
-        Self::named(env!("CARGO_BIN_EXE_instar"))
-    }
-
-    pub(crate) fn named(program: &str) -> Self {
+    /// The program `program`: a path, or a name to look for where programs are.
+    #[must_use]
+    pub fn named(program: impl Into<PathBuf>) -> Self {
         Self { program: program.into(), environment: Vec::new() }
     }
 
     /// The same with an environment variable.
-    pub(crate) fn with(mut self, name: &'static str, value: &'static str) -> Self {
+    pub fn with(mut self, name: &'static str, value: &'static str) -> Self {
         self.environment.push((name, value));
         self
     }
 
     /// Runs `PROGRAM dd ARGS` in `dir`, where relative names in `args` lead.
-    pub(crate) fn dd<S: AsRef<OsStr>>(&self, dir: &Path, args: &[S]) -> io::Result<Run> {
+    pub fn dd<S: AsRef<OsStr>>(&self, dir: &Path, args: &[S]) -> io::Result<Run> {
         let dd = [OsStr::new("dd")].into_iter().chain(args.iter().map(S::as_ref));
         self.run(dir, dd)
     }
 
     /// Runs `PROGRAM ARGS` in `dir`.
-    pub(crate) fn run<S: AsRef<OsStr>>(
-        &self,
-        dir: &Path,
-        args: impl IntoIterator<Item = S>,
-    ) -> io::Result<Run> {
+    pub fn run<S: AsRef<OsStr>>(&self, dir: &Path, args: impl IntoIterator<Item = S>) -> io::Result<Run> {
         // Files rather than pipes: a command that prints much cannot block on a reader that waits for its exit.
         let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
         let child = Command::new(&self.program)
@@ -79,7 +75,7 @@ impl Tool {
 /// The tool `name` to compare with, or `None` where it is not installed.
 ///
 /// In CI its absence is a failure: a comparison that nobody makes must not look like one that succeeded.
-pub(crate) fn require_tool(name: &str) -> Option<Tool> {
+pub fn require_tool(name: &str) -> Option<Tool> {
     let found = Command::new(name).arg("--version").stdout(Stdio::null()).status().is_ok_and(|s| s.success());
     if found {
         return Some(Tool::named(name));

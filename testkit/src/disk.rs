@@ -7,14 +7,17 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::outcome::Content;
+use crate::outcome::Content;
 
-pub(crate) const KIB: u64 = 1 << 10;
-pub(crate) const MIB: u64 = 1 << 20;
-pub(crate) const GIB: u64 = 1 << 30;
+/// Bytes in a KiB.
+pub const KIB: u64 = 1 << 10;
+/// Bytes in a MiB.
+pub const MIB: u64 = 1 << 20;
+/// Bytes in a GiB.
+pub const GIB: u64 = 1 << 30;
 
 /// A raw disk: data in ascending order, holes between.
-pub(crate) struct Disk {
+pub struct Disk {
     size: u64,
     extents: Vec<Extent>,
 }
@@ -25,29 +28,31 @@ struct Extent {
 }
 
 impl Disk {
-    pub(crate) fn hole(size: u64) -> Self {
+    /// A disk of `size` bytes without data.
+    pub fn hole(size: u64) -> Self {
         Self { size, extents: Vec::new() }
     }
 
     /// A disk that is all pattern.
-    pub(crate) fn solid(tag: &str, size: u64) -> Self {
+    pub fn solid(tag: &str, size: u64) -> Self {
         Self::hole(size).with(0, tag, size)
     }
 
     /// The disk with `len` bytes of the pattern `tag` behind everything it has so far.
-    pub(crate) fn with(mut self, at: u64, tag: &str, len: u64) -> Self {
+    pub fn with(mut self, at: u64, tag: &str, len: u64) -> Self {
         assert!(self.extents.last().is_none_or(|last| last.end() <= at), "extents ascend");
         assert!(at + len <= self.size, "data lies within the disk");
         self.extents.push(Extent { at, bytes: pattern(tag, len) });
         self
     }
 
-    pub(crate) fn size(&self) -> u64 {
+    /// In bytes.
+    pub fn size(&self) -> u64 {
         self.size
     }
 
     /// Writes the disk to a new file, holes as holes.
-    pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
+    pub fn write(&self, path: &Path) -> io::Result<()> {
         let file = File::create_new(path)?;
         file.set_len(self.size)?;
         for extent in &self.extents {
@@ -57,12 +62,12 @@ impl Disk {
     }
 
     /// Each piece of data and where it lies, in ascending order.
-    pub(crate) fn extents(&self) -> impl Iterator<Item = (u64, &[u8])> {
+    pub fn extents(&self) -> impl Iterator<Item = (u64, &[u8])> {
         self.extents.iter().map(|extent| (extent.at, extent.bytes.as_slice()))
     }
 
     /// The whole content, holes included, without a file.
-    pub(crate) fn content(&self) -> Content {
+    pub fn content(&self) -> Content {
         let mut hash = Sha256::new();
         let mut at = 0;
         for extent in &self.extents {
@@ -99,6 +104,7 @@ fn hash_zeros(hash: &mut Sha256, mut len: u64) {
     }
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
+/// `bytes` in hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

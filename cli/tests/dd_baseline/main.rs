@@ -1,17 +1,18 @@
 //! `instar dd` does what released versions of `qemu-img dd` were recorded doing.
 
-mod support;
+mod baseline;
+mod fixtures;
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
-use support::baseline::{Baseline, Case};
-use support::cases::assert_all;
-use support::fixtures::Fixtures;
-use support::outcome::Outcome;
-use support::qemu::Qemu;
-use support::scene::{self, View};
-use support::tool::Tool;
+use baseline::{Baseline, Case};
+use fixtures::Fixtures;
+use testkit::cases::assert_all;
+use testkit::outcome::Outcome;
+use testkit::qemu::Qemu;
+use testkit::scene::{self, View};
+use testkit::tool::Tool;
 
 const CASES: &str = "dd/cases.json";
 
@@ -38,7 +39,7 @@ fn every_recorded_case_has_its_outcome() {
     let baseline = Baseline::load(CASES);
     assert_eq!(baseline.cases.len(), NUMBER_OF_CASES);
 
-    let instar = Tool::instar();
+    let instar = Tool::named(env!("CARGO_BIN_EXE_instar"));
     let qemu = Qemu::require();
     let fixtures = Fixtures::generate(qemu.as_ref());
     let contents = fixtures.contents();

@@ -13,10 +13,10 @@ use std::time::SystemTime;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use super::disk::hex;
-use super::outcome::{Content, Entry, Outcome};
-use super::qemu::Qemu;
-use super::tool::{Run, Tool};
+use crate::disk::hex;
+use crate::outcome::{Content, Entry, Outcome};
+use crate::qemu::Qemu;
+use crate::tool::{Run, Tool};
 
 /// `st_blocks` counts these whatever the file system's own block size is.
 const STAT_BLOCK: u64 = 512;
@@ -25,14 +25,15 @@ const BUFFER_LEN: usize = 1 << 20;
 
 /// How to look at a file that a command made.
 #[derive(Clone, Copy)]
-pub(crate) enum View<'a> {
+pub enum View<'a> {
+    /// As bytes.
     Bytes,
     /// As a disk image; what `qemu-img` cannot open is "not an image".
     Image(&'a Qemu),
 }
 
 /// What `tool dd args` does in a fresh directory that `lay_out` has filled.
-pub(crate) fn outcome<S: AsRef<OsStr> + Debug>(
+pub fn outcome<S: AsRef<OsStr> + Debug>(
     tool: &Tool,
     args: &[S],
     lay_out: impl FnOnce(&Path) -> io::Result<()>,
@@ -41,7 +42,7 @@ pub(crate) fn outcome<S: AsRef<OsStr> + Debug>(
 }
 
 /// The same, with what the command said, and with a choice of how its output is looked at.
-pub(crate) fn run<S: AsRef<OsStr> + Debug>(
+pub fn run<S: AsRef<OsStr> + Debug>(
     tool: &Tool,
     args: &[S],
     view: View<'_>,
@@ -67,8 +68,12 @@ fn try_run<S: AsRef<OsStr> + Debug>(
 }
 
 /// On the disk that holds the build rather than in /tmp, which may be memory.
-pub(crate) fn temporary_dir() -> io::Result<TempDir> {
-    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+pub fn temporary_dir() -> io::Result<TempDir> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a member is below the root");
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    let scratch = workspace.join(target).join("tmp");
+    fs::create_dir_all(&scratch)?;
+    tempfile::tempdir_in(scratch)
 }
 
 /// What [`Outcome`] says of files: those below `root` that are not as `before`, and which of these have no holes.
@@ -162,7 +167,8 @@ fn backdate(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-pub(crate) fn content_of(path: &Path) -> io::Result<Content> {
+/// The bytes of the file at `path`.
+pub fn content_of(path: &Path) -> io::Result<Content> {
     let mut hash = Sha256::new();
     let mut size = 0;
     let mut file = File::open(path)?;

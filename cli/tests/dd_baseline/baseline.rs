@@ -7,25 +7,25 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::outcome::{Content, Outcome};
+use testkit::outcome::{Content, Outcome};
 
 #[derive(Deserialize)]
-pub(crate) struct Baseline {
+pub(super) struct Baseline {
     /// The version whose outcome is the one to reach.
-    pub(crate) target: String,
+    pub(super) target: String,
     /// All recorded versions, in the order that ranges of them refer to.
-    pub(crate) versions: Vec<String>,
-    pub(crate) fixtures: BTreeMap<String, Content>,
-    pub(crate) cases: Vec<Case>,
+    pub(super) versions: Vec<String>,
+    pub(super) fixtures: BTreeMap<String, Content>,
+    pub(super) cases: Vec<Case>,
 }
 
 #[derive(Deserialize)]
-pub(crate) struct Case {
-    pub(crate) name: String,
-    pub(crate) args: Vec<String>,
+pub(super) struct Case {
+    pub(super) name: String,
+    pub(super) args: Vec<String>,
     /// Files there beside the inputs: their names and the fixtures that they are copies of.
     #[serde(default)]
-    pub(crate) before: BTreeMap<String, String>,
+    pub(super) before: BTreeMap<String, String>,
     outcomes: Vec<Recorded>,
 }
 
@@ -39,21 +39,21 @@ struct Recorded {
 
 impl Baseline {
     /// Reads `testdata/baselines/PATH`.
-    pub(crate) fn load(path: &str) -> Self {
+    pub(super) fn load(path: &str) -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/baselines").join(path);
         let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
     }
 
     /// What the target did.
-    pub(crate) fn expected<'a>(&self, case: &'a Case) -> &'a Outcome {
+    pub(super) fn expected<'a>(&self, case: &'a Case) -> &'a Outcome {
         let target = self.position(&self.target);
         let recorded = case.outcomes.iter().find(|recorded| self.covered_by(recorded).contains(&target));
         &recorded.unwrap_or_else(|| panic!("{case}: the target has no outcome")).outcome
     }
 
     /// The positions in `versions` of the versions that have an outcome of `case`, each as often as it has one.
-    pub(crate) fn versions_covered(&self, case: &Case) -> Vec<usize> {
+    pub(super) fn versions_covered(&self, case: &Case) -> Vec<usize> {
         case.outcomes.iter().flat_map(|recorded| self.covered_by(recorded)).collect()
     }
 

@@ -1,0 +1,21 @@
+//! What the tests and the campaigns that run whole commands share.
+//!
+//! A test gives [`scene::outcome`] a tool, its arguments and the files to find; it gets an [`outcome::Outcome`]
+//! back, and that is the same type whether it was recorded, or seen of `qemu-img`, or seen of `instar`.
+//! [`cases::assert_all`] runs many such checks and reports every one that fails.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`tool`] | a command under test or one to compare with, and a single run of it |
+//! | [`scene`] | one command in a fresh directory: lay files out, run, see what changed |
+//! | [`outcome`] | what a command did |
+//! | [`disk`] | raw disks described by their data |
+//! | [`qemu`] | QEMU's tools, to make images with and to look at images with |
+//! | [`cases`] | many independent checks at once |
+
+pub mod cases;
+pub mod disk;
+pub mod outcome;
+pub mod qemu;
+pub mod scene;
+pub mod tool;
