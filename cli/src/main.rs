@@ -27,6 +27,9 @@ use console::Console;
 use signals::Signals;
 
 fn main() -> ExitCode {
+    if let Err(error) = vmm::confine::at_start() {
+        return fail(&error.to_string());
+    }
     let signals = match Signals::install() {
         Ok(signals) => signals,
         Err(error) => return fail(&format!("signal handlers cannot be installed: {error}")),

@@ -45,7 +45,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut model = Model::new(LIMITS, scene.inputs());
 
     let (interrupted, mut nobody) = (AtomicBool::new(false), Nobody);
-    let mut executor = Executor::new(scene.files(), LIMITS, &interrupted, &mut nobody);
+    let mut executor = Executor::new(scene.files(), LIMITS, || Ok(()), &interrupted, &mut nobody);
     if records.chunks(RING).all(|ring| carry_out(ring, &mut executor, &mut model)) {
         let outcome = executor.finish();
         assert_eq!(outcome.is_ok(), model.is_finished(), "{outcome:?}");

@@ -8,7 +8,7 @@ use dd_window::{BlockCount, BlockSize, Blocks, OperandError};
 use fmt_core::Format;
 use guest_abi::dd::{FORMAT_NAME_LEN, NO_COUNT, Report, Request, SKIPPED_PAST_END};
 use vmm::files::FileKind;
-use vmm::{Files, GuestImage, Job, Limits};
+use vmm::{Files, GuestImage, Job, Limits, confine};
 use zerocopy::IntoBytes;
 
 use crate::args::DdArgs;
@@ -69,6 +69,7 @@ fn copy(request: &Request, limits: Limits, files: Files, console: &mut Console) 
         request: request.as_bytes(),
         limits,
         guest_time: GUEST_TIME,
+        confine: confine::enter,
         interrupted: console.interrupted(),
     };
     Ok(job.run(files, console)?)

@@ -11,6 +11,7 @@
 //! | [`image`] | a guest binary, taken apart |
 //! | `ring` | what the guest said with one ring of the doorbell |
 //! | [`exec`] | what it asked for: checked, merged, and done on all processors |
+//! | [`confine`] | what this process gives up, once all files are open |
 //! | [`files`] | the files of a command, opened by the host and by nobody else |
 //! | [`error`](mod@error) | every way a command can end other than well |
 //!
@@ -18,6 +19,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod confine;
 pub mod error;
 pub mod exec;
 pub mod files;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use guest_abi::boot::{BootPage, MAX_FILES, MAX_REQUEST_LEN};
 use zerocopy::{FromBytes, FromZeros};
 
+use crate::confine::ConfineError;
 use crate::error::{Error, Failed, ImageFailure};
 use crate::exec::{Executor, Limits, Observer};
 use crate::files::{FileId, Files};
@@ -27,6 +28,9 @@ pub struct Job<'a> {
     pub limits: Limits,
     /// The processor time that it gets between two doorbells.
     pub guest_time: Duration,
+    /// What this process gives up once all files are open: [`enter`](crate::confine::enter), save in tests that have
+    /// others beside them in one process.
+    pub confine: fn() -> Result<(), ConfineError>,
     /// Set by a signal handler when the command is to end early.
     pub interrupted: Arc<AtomicBool>,
 }
@@ -43,7 +47,7 @@ impl Job<'_> {
         observer: &mut dyn Observer,
     ) -> Result<Report, Failed> {
         let boot = boot_page(&files, self.request);
-        let mut executor = Executor::new(files, self.limits, &self.interrupted, observer);
+        let mut executor = Executor::new(files, self.limits, self.confine, &self.interrupted, observer);
         self.serve(&boot, &mut executor).map_err(|error| {
             let incomplete = executor.files().outputs_touched().map(ToOwned::to_owned).collect();
             Failed { error, incomplete }

@@ -120,11 +120,15 @@ impl Checker<'_> {
         self.write(record, Source::Window { at: record.src })
     }
 
-    /// Whether the file may be opened is not decided here: that depends on the name.
+    /// Whether the file may be opened is not decided here: that depends on the name. But a guest knows all files that it
+    /// reads before it writes, so that the host can give up opening any.
     fn open(&self, record: &Record) -> Result<Operation, Fault> {
         let &Record { file, src: name_at, dst: window_at, len: name_len, .. } = record;
         unused("src_file", record.src_file)?;
         let from = self.input(file)?.0;
+        if !self.ledger.output_lens.is_empty() {
+            return Err(Fault::NameTooLate);
+        }
         in_window(name_at, some(name_len)?)?;
         if name_len > NAME_LEN {
             return Err(Fault::NameTooLong(name_len));

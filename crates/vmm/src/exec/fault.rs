@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 use vm_memory::VolatileMemoryError;
 
+use crate::confine::ConfineError;
 use crate::files::{FileError, NameError};
 
 /// Why the executor stopped.
@@ -29,6 +30,9 @@ pub enum ExecError {
     /// A file that an image names was not opened.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// This process could not give up what it does not need any more.
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
     /// The user interrupted the command.
     #[error("interrupted after {written} bytes")]
     Interrupted {
@@ -99,6 +103,9 @@ pub enum OperationFault {
     /// It has a longer name for a file than [`NAME_LEN`](guest_abi::exchange::NAME_LEN).
     #[error("a name of {0} bytes is too long")]
     NameTooLong(u64),
+    /// It wants another file, where all outputs have been made.
+    #[error("it names another file after it has begun to write")]
+    NameTooLate,
     /// It would write to an output that has no length yet.
     #[error("file {0} has not been given a length yet")]
     NotSized(u32),

@@ -39,7 +39,8 @@ use self::operation::{Open, Operation, merge};
 pub use self::progress::Observer;
 use self::progress::{Shift, Ticker};
 use self::taken::Taken;
-use crate::files::Files;
+use crate::confine::ConfineError;
+use crate::files::{FileId, Files};
 
 /// Carries out the operations of one command, ring by ring.
 ///
@@ -48,6 +49,8 @@ use crate::files::Files;
 pub struct Executor<'a> {
     files: Files,
     limits: Limits,
+    /// To be called when all files are open.
+    confine: fn() -> Result<(), ConfineError>,
     ledger: Ledger,
     crew: Crew,
     taken: Taken,
@@ -59,16 +62,19 @@ pub struct Executor<'a> {
 
 impl<'a> Executor<'a> {
     /// An executor for a command with these `files`, which may do no more than `limits`. When `interrupted` becomes
-    /// true, it stops after the buffers that it is just moving.
+    /// true, it stops after the buffers that it is just moving. When the last output has been made, no file will be
+    /// opened any more, and `confine` is called.
     pub fn new(
         files: Files,
         limits: Limits,
+        confine: fn() -> Result<(), ConfineError>,
         interrupted: &'a AtomicBool,
         observer: &'a mut dyn Observer,
     ) -> Self {
         Self {
             files,
             limits,
+            confine,
             ledger: Ledger::default(),
             crew: Crew::new(),
             taken: Taken::default(),
@@ -125,7 +131,7 @@ impl<'a> Executor<'a> {
                 Operation::SetLen { file, len } => {
                     self.crew.carry_out(&writes, stores, &shift, &mut self.ticker)?;
                     writes.clear();
-                    self.files.size_output(file, len)?;
+                    size_output(file, len, &mut self.files, self.confine)?;
                 }
             }
         }
@@ -151,6 +157,21 @@ impl<'a> Executor<'a> {
         }
         Ok(())
     }
+}
+
+/// Makes the output `file`, or changes its length. With the last one that is made, all files are open.
+fn size_output(
+    file: FileId,
+    len: u64,
+    files: &mut Files,
+    confine: fn() -> Result<(), ConfineError>,
+) -> Result<(), ExecError> {
+    let were_made = files.are_outputs_made();
+    files.size_output(file, len)?;
+    if !were_made && files.are_outputs_made() {
+        confine()?;
+    }
+    Ok(())
 }
 
 /// Opens a file that an image names, and tells the guest what it is.

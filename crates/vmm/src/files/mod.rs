@@ -222,6 +222,11 @@ impl Files {
         self.files.iter().map(role).collect()
     }
 
+    /// Whether every output has been made.
+    pub(crate) fn are_outputs_made(&self) -> bool {
+        self.outputs().all(Output::is_made)
+    }
+
     pub(crate) fn outputs(&self) -> impl Iterator<Item = &Output> {
         self.files.iter().filter_map(|entry| match entry {
             Entry::Input(_) => None,

@@ -147,7 +147,14 @@ impl Scene {
         files.add_output(&self.output()).unwrap();
         let image = GuestImage { entry: IMAGE_ADDR, segments: segments.to_vec() };
         let interrupted = Arc::new(AtomicBool::new(false));
-        let job = Job { image: &image, request: &[], limits, guest_time: GUEST_TIME, interrupted };
+        let job = Job {
+            image: &image,
+            request: &[],
+            limits,
+            guest_time: GUEST_TIME,
+            confine: || Ok(()),
+            interrupted,
+        };
         job.run(files, &mut Silent)
     }
 

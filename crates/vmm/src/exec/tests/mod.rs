@@ -88,7 +88,7 @@ impl Fixture {
         let interrupted = AtomicBool::new(false);
         let files = core::mem::take(&mut self.files);
         let mut nobody = Nobody;
-        let mut executor = Executor::new(files, limits, &interrupted, &mut nobody);
+        let mut executor = Executor::new(files, limits, || Ok(()), &interrupted, &mut nobody);
         play(&mut executor, &mut Window::new())
     }
 

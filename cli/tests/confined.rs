@@ -1,0 +1,41 @@
+//! The process that copies has given up everything else while it does.
+
+use core::time::Duration;
+use std::fs;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Instant;
+
+use testkit::disk::{Disk, GIB};
+use testkit::scene;
+
+/// How long instar gets to begin.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What `/proc/PID/status` says of a process with a filter, and without rights.
+const CONFINED: [&str; 4] =
+    ["NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t0000000000000000", "CapPrm:\t0000000000000000"];
+
+#[test]
+fn a_copy_is_made_by_a_confined_process() {
+    let dir = scene::temporary_dir().expect("a directory");
+    // Long enough to be looked at: all of it is written, zeros included.
+    Disk::hole(4 * GIB).write(&dir.path().join("in")).expect("a disk");
+    let mut instar = Command::new(env!("CARGO_BIN_EXE_instar"))
+        .args(["dd", "if=in", "of=out"])
+        .current_dir(dir.path())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("instar starts");
+    let status = format!("/proc/{}/status", instar.id());
+    let began = Instant::now();
+    let mut seen = String::new();
+    while !CONFINED.iter().all(|line| seen.lines().any(|found| found == *line)) {
+        assert!(began.elapsed() < PATIENCE, "not confined: {seen}");
+        assert_eq!(instar.try_wait().expect("it is a child"), None, "it ended before: {seen}");
+        thread::sleep(Duration::from_micros(500));
+        seen = fs::read_to_string(&status).unwrap_or_default();
+    }
+    instar.kill().expect("it can be ended");
+    instar.wait().expect("it is a child");
+}
