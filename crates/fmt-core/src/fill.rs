@@ -2,6 +2,17 @@
 
 use crate::{Error, ErrorKind, Extent, FileId, Source, Step, StepSink};
 
+/// What becomes of a range of the disk that is known to be zeros: [`Source::Zero`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Zeros {
+    /// They are written, and take as much space as data: what `qemu-img dd` does.
+    #[default]
+    Written,
+    /// They become the cheapest thing that reads as zeros, mostly blocks that are not allocated: what
+    /// `qemu-img convert` does.
+    Absent,
+}
+
 /// Writes extents into an output whose disk is made of blocks: clusters, grains.
 ///
 /// A block is allocated when the first extent touches it, however small, and is then written as a whole: what no extent
@@ -11,6 +22,7 @@ use crate::{Error, ErrorKind, Extent, FileId, Source, Step, StepSink};
 pub struct BlockFill {
     /// The length of a block in bytes.
     block_len: u64,
+    zeros: Zeros,
     open: Option<Block>,
 }
 
@@ -26,11 +38,18 @@ struct Block {
 }
 
 impl BlockFill {
-    /// Blocks of `block_len` bytes, which must not be 0.
+    /// Blocks of `block_len` bytes, which must not be 0. Zeros are written.
     #[must_use]
     pub const fn new(block_len: u64) -> Self {
         assert!(block_len != 0, "a block has a length");
-        Self { block_len, open: None }
+        Self { block_len, zeros: Zeros::Written, open: None }
+    }
+
+    /// The same blocks, and what becomes of zeros. With [`Zeros::Absent`] they allocate no block: only those that lie
+    /// in one block with other bytes are written.
+    #[must_use]
+    pub const fn with_zeros(self, zeros: Zeros) -> Self {
+        Self { zeros, ..self }
     }
 
     /// Writes `extent`, which must lie behind all that were written before, to the output `file`.
@@ -48,8 +67,10 @@ impl BlockFill {
         extent: Extent,
         mut allocate: impl FnMut(u64) -> Result<u64, Error>,
     ) -> Result<(), Error> {
-        if extent.source == Source::Unallocated {
-            return Ok(());
+        match (extent.source, self.zeros) {
+            // In a block that has other bytes, too, what is passed over is filled with zeros.
+            (Source::Unallocated, _) | (Source::Zero, Zeros::Absent) => return Ok(()),
+            _ => {}
         }
         let end = extent.end();
         let mut start = extent.start;
@@ -131,9 +152,13 @@ mod tests {
 
     /// Blocks of eight bytes, allocated from byte 16 on. An extent's data is its place on the disk, plus 100.
     fn written(extents: &[(u64, u64, bool)]) -> (Vec<Option<u8>>, Vec<u64>) {
+        written_with(Zeros::Written, extents)
+    }
+
+    fn written_with(zeros: Zeros, extents: &[(u64, u64, bool)]) -> (Vec<Option<u8>>, Vec<u64>) {
         let file = File(RefCell::new(alloc::vec![None; 64]));
         let mut blocks = Vec::new();
-        let mut fill = BlockFill::new(8);
+        let mut fill = BlockFill::new(8).with_zeros(zeros);
         for &(start, len, zero) in extents {
             let data = Source::Data { file: FileId(0), offset: start + 100 };
             let source = if zero { Source::Zero } else { data };
@@ -171,6 +196,15 @@ mod tests {
         let expected: Vec<_> =
             (0..24).map(|at| Some(if (6..18).contains(&at) { 100 + at } else { 0 })).collect();
         assert_eq!(file[16..40], expected);
+    }
+
+    #[test]
+    fn absent_zeros_take_no_block_but_fill_those_that_have_data() {
+        let extents = [(0, 10, true), (10, 2, false), (12, 10, true), (22, 1, false), (23, 20, true)];
+        let (file, blocks) = written_with(Zeros::Absent, &extents);
+        assert_eq!(blocks, [1, 2]);
+        assert_eq!(file[16..24], [0, 0, 110, 111, 0, 0, 0, 0].map(Some));
+        assert_eq!(file[24..32], [0, 0, 0, 0, 0, 0, 122, 0].map(Some));
     }
 
     #[test]

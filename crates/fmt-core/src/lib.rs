@@ -11,7 +11,7 @@
 //! | [`chain`] | [`Chain`]: a disk, and the disks behind it |
 //! | [`window`] | [`Window`]: a table of any size, through a piece of bounded size |
 //! | [`step`] | [`Step`] and [`StepSink`]: writing, as a list of things to do |
-//! | [`fill`] | [`BlockFill`]: extents of any size into blocks of one size |
+//! | [`fill`] | [`BlockFill`]: extents of any size into blocks of one size; [`Zeros`]: what becomes of zeros |
 //! | [`format`](mod@format) | [`Format`]: the formats by name |
 //! | [`mod@probe`] | [`probe()`]: which format a file's first bytes show |
 //! | [`error`] | [`Error`]: a kind to match on, the place, and words for a person |
@@ -45,9 +45,9 @@ pub use chain::Chain;
 pub use error::{Error, ErrorKind};
 pub use extent::{Codec, Compressed, DiskMap, Extent, Source};
 pub use file::{FileId, ReadAt};
-pub use fill::BlockFill;
+pub use fill::{BlockFill, Zeros};
 pub use format::Format;
 pub use math::{SECTOR, round_up_to_sector};
 pub use probe::probe;
-pub use step::{DiskPlan, Step, StepSink};
+pub use step::{DiskPlan, PackingPlan, Step, StepSink};
 pub use window::Window;

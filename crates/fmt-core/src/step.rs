@@ -1,6 +1,6 @@
 //! What to do to the output files.
 
-use crate::{Error, Extent, FileId, Source};
+use crate::{Codec, Error, Extent, FileId, Source};
 
 /// One thing to do to an output file.
 ///
@@ -9,7 +9,8 @@ use crate::{Error, Extent, FileId, Source};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step<'a> {
     /// Give the file its length in bytes. The first step of every file; the steps after it wait for it. A writer that
-    /// finds out at the end how long the file is begins with a bound, and ends with the length.
+    /// finds out at the end how long the file is begins with a bound, or makes the file longer as it goes, and ends with
+    /// the length.
     SetLen {
         /// The output file.
         file: FileId,
@@ -65,4 +66,26 @@ pub trait DiskPlan {
     ///
     /// As [`extent`](Self::extent).
     fn finish(self) -> Result<(), Error>;
+}
+
+/// A plan that can store blocks compressed, side by side with those that it stores as they are.
+///
+/// It does not compress: whoever does so gives to [`extent`](DiskPlan::extent) what did not become smaller.
+pub trait PackingPlan: DiskPlan {
+    /// How many bytes of the disk are compressed as a whole.
+    fn unit_len(&self) -> u32;
+
+    /// How they are to be compressed.
+    fn codec(&self) -> Codec;
+
+    /// Writes the unit that begins at byte `start` of the disk, a multiple of [`unit_len`](Self::unit_len): `bytes` are
+    /// what it was compressed to, fewer than it has. A unit that the disk's end cuts short is compressed with zeros
+    /// behind its end. Units and extents come in one ascending order.
+    ///
+    /// # Errors
+    ///
+    /// As [`extent`](DiskPlan::extent);
+    /// [`ErrorKind::UnsupportedFeature`](crate::ErrorKind::UnsupportedFeature) where the image's other options rule
+    /// compression out.
+    fn packed(&mut self, start: u64, bytes: &[u8]) -> Result<(), Error>;
 }
