@@ -96,7 +96,7 @@ fn answer(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     match text.strip_prefix("error: ") {
         Some(message) => {
-            console::say(message.trim_end());
+            console::say(&harmless(message.trim_end()));
             ExitCode::FAILURE
         }
         None => {
@@ -105,4 +105,11 @@ fn answer(error: &clap::Error) -> ExitCode {
             if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
         }
     }
+}
+
+/// Lines of clap's, with words of the command line among them, made harmless for a terminal.
+fn harmless(lines: &str) -> String {
+    let is_kept = |c| matches!(c, '\n' | '\'' | '"' | '\\');
+    let escaped = |c: char| if is_kept(c) { c.to_string() } else { c.escape_debug().to_string() };
+    lines.chars().map(escaped).collect()
 }

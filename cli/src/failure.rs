@@ -7,25 +7,25 @@ use fmt_core::Format;
 use vmm::exec::ExecError;
 use vmm::files::{Conflict, FileError, FileErrorKind, NameErrorKind};
 use vmm::kvm::KvmError;
-use vmm::{Error, Failed, FailureKind, GuestFault};
+use vmm::{Error, Failed, FailureKind, GuestFault, shown};
 
 /// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// An operand that the command does not have.
-    UnknownOperand(String),
+    UnknownOperand(OsString),
     /// A number that is none: the operand's name, and its value.
-    NotANumber(&'static str, String),
+    NotANumber(&'static str, OsString),
     /// A number that an operand does not allow: the operand's name, and what it does.
     OutOfRange { operand: &'static str, min: u64, max: u64 },
     /// An environment variable that is no time: its name, and its value.
-    NotASecond(&'static str, String),
+    NotASecond(&'static str, OsString),
     /// A required operand is not there.
     Missing(&'static str),
     /// There is no format of that name.
-    UnknownFormat(String),
+    UnknownFormat(OsString),
     /// The name of a file that names a protocol, and that protocol.
-    Protocol(String, OsString),
+    Protocol(OsString, OsString),
     /// A file cannot be used. Nothing was touched.
     File(FileError),
     /// The command was begun and failed.
@@ -47,32 +47,28 @@ impl From<Failed> for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownOperand(name) => write!(f, "unrecognized operand '{}'", name.escape_debug())?,
+            Self::UnknownOperand(name) => write!(f, "unrecognized operand '{}'", shown(name))?,
             Self::NotANumber(operand, value) => {
-                write!(f, "invalid {operand}: '{}' is not a number", value.escape_debug())?;
+                write!(f, "invalid {operand}: '{}' is not a number", shown(value))?;
             }
             Self::OutOfRange { operand, min, max } => {
                 write!(f, "invalid {operand}: it must be between {min} and {max}")?;
             }
             Self::NotASecond(name, value) => {
-                write!(f, "invalid {name}: '{}' is not a number of seconds", value.escape_debug())?;
+                write!(f, "invalid {name}: '{}' is not a number of seconds", shown(value))?;
             }
             Self::Missing(operand) => {
                 write!(f, "no {operand}= was given: both an input and an output are needed")?;
             }
-            Self::UnknownFormat(name) => write!(f, "unknown format '{}'", name.escape_debug())?,
+            Self::UnknownFormat(name) => write!(f, "unknown format '{}'", shown(name))?,
             Self::Protocol(protocol, _) => {
-                write!(
-                    f,
-                    "unknown protocol '{}': instar reads and writes files only",
-                    protocol.escape_debug()
-                )?;
+                write!(f, "unknown protocol '{}': instar reads and writes files only", shown(protocol))?;
             }
             Self::File(error) => write!(f, "{error}")?,
             Self::Run(failed) => {
                 write!(f, "{}", failed.error)?;
                 for path in &failed.incomplete {
-                    write!(f, "\n  '{}' is incomplete", path.display())?;
+                    write!(f, "\n  '{}' is incomplete", shown(path))?;
                 }
             }
         }
@@ -98,7 +94,7 @@ impl Failure {
                 let names: Vec<_> = Format::ALL.iter().map(|format| format.name()).collect();
                 Some(format!("the formats are {}", names.join(", ")))
             }
-            Self::Protocol(_, name) => Some(format!("a file of that name is ./{}", name.display())),
+            Self::Protocol(_, name) => Some(format!("a file of that name is ./{}", shown(name))),
             Self::File(error) => file_hint(&error.kind).map(ToOwned::to_owned),
             Self::Run(failed) => run_hint(&failed.error),
         }

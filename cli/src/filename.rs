@@ -15,7 +15,7 @@ pub(crate) fn path(name: &OsStr) -> Result<PathBuf, Failure> {
     }
     match bytes.iter().position(|byte| matches!(byte, b':' | b'/')) {
         Some(at) if bytes[at] == b':' => {
-            Err(Failure::Protocol(String::from_utf8_lossy(&bytes[..at]).into_owned(), name.to_owned()))
+            Err(Failure::Protocol(OsString::from_vec(bytes[..at].to_vec()), name.to_owned()))
         }
         _ => Ok(PathBuf::from(name)),
     }

@@ -25,8 +25,14 @@ fn unix_time() -> Result<u64, Failure> {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         return Ok(since.unwrap_or_default().as_secs());
     };
-    let seconds = epoch.to_str().and_then(|epoch| epoch.parse().ok());
-    seconds.ok_or_else(|| Failure::NotASecond(EPOCH, epoch.display().to_string()))
+    let seconds = seconds(&epoch);
+    seconds.ok_or(Failure::NotASecond(EPOCH, epoch))
+}
+
+/// The number of seconds that `text` is: digits and nothing else, although Rust's own numbers may have a sign.
+fn seconds(text: &OsStr) -> Option<u64> {
+    let text = text.to_str()?;
+    text.bytes().all(|byte| byte.is_ascii_digit()).then_some(text)?.parse().ok()
 }
 
 /// The name without directories, as far as there is room for it.
@@ -54,6 +60,15 @@ mod tests {
     fn without_one_each_image_has_its_own() {
         let uuid = || of(Path::new("x"), None).unwrap().uuid;
         assert_ne!(uuid(), uuid());
+    }
+
+    #[test]
+    fn seconds_are_digits() {
+        assert_eq!(seconds(OsStr::new("1700000000")), Some(1_700_000_000));
+        assert_eq!(seconds(OsStr::new("007")), Some(7));
+        for text in ["", "+5", "-5", " 5", "5 ", "5s", "0x5", "1e3", "18446744073709551616"] {
+            assert_eq!(seconds(OsStr::new(text)), None, "{text}");
+        }
     }
 
     #[test]

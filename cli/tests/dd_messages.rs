@@ -60,6 +60,7 @@ fn usage() {
         &["dd", "seek=1", "if=disk.raw", "of=out"],
         &["dd", "disk.raw", "out"],
         &["dd", "\x1b[2J=1", "if=disk.raw", "of=out"],
+        &["dd", "--\r\x1b[2Jx\u{202e}", "if=disk.raw", "of=out"],
     ]));
 }
 
@@ -92,6 +93,8 @@ fn formats() {
 fn files() {
     insta::assert_snapshot!(page(&[
         &["dd", "if=nosuch", "of=out"],
+        &["dd", "if=a \"name\"\x1b[2J", "of=out"],
+        &["dd", "if=a\u{202e}:b", "of=out"],
         &["dd", "if=directory", "of=out"],
         &["dd", "if=", "of=out"],
         &["dd", "if=nbd://host/disk", "of=out"],

@@ -8,7 +8,7 @@ use dd_window::{BlockCount, BlockSize, Blocks, OperandError};
 use fmt_core::Format;
 use guest_abi::dd::{FORMAT_NAME_LEN, NO_COUNT, Report, Request, SKIPPED_PAST_END};
 use vmm::files::FileKind;
-use vmm::{Files, GuestImage, Job, Limits, confine};
+use vmm::{Files, GuestImage, Job, Limits, confine, shown};
 use zerocopy::IntoBytes;
 
 use crate::args::DdArgs;
@@ -50,14 +50,14 @@ pub(crate) fn run(args: &DdArgs, console: &mut Console) -> Result<(), Failure> {
     if files.kind(opened) == Some(FileKind::CharacterDevice) {
         console.warn(&format!(
             "warning: '{}' is a character device: it has no length, so it reads as empty",
-            input.display()
+            shown(&input)
         ));
     }
 
     let limits = limits(&operands.blocks);
     let report = copy(&request, limits, files, console)?;
     if report.flags & SKIPPED_PAST_END != 0 {
-        console.warn(&format!("{}: cannot skip to specified offset", input.display()));
+        console.warn(&format!("{}: cannot skip to specified offset", shown(&input)));
     }
     Ok(())
 }
@@ -103,7 +103,7 @@ impl Operands {
         let bytes = operand.as_bytes();
         let equals = bytes.iter().position(|&byte| byte == b'=');
         let (name, value) = equals.map_or((bytes, None), |at| (&bytes[..at], Some(&bytes[at + 1..])));
-        let unknown = || Failure::UnknownOperand(String::from_utf8_lossy(name).into_owned());
+        let unknown = || Failure::UnknownOperand(OsStr::from_bytes(name).to_owned());
         let value = value.ok_or_else(unknown)?;
         match name {
             b"if" => self.input = Some(OsStr::from_bytes(value).to_owned()),
@@ -121,7 +121,7 @@ impl Operands {
 
 fn number(operand: &'static str, value: &[u8], error: OperandError) -> Failure {
     match error {
-        OperandError::Invalid => Failure::NotANumber(operand, String::from_utf8_lossy(value).into_owned()),
+        OperandError::Invalid => Failure::NotANumber(operand, OsStr::from_bytes(value).to_owned()),
         OperandError::OutOfRange { min, max } => Failure::OutOfRange { operand, min, max },
     }
 }
@@ -134,7 +134,7 @@ fn format_name(name: &OsStr) -> Result<[u8; FORMAT_NAME_LEN], Failure> {
         b"vhd" => b"vpc",
         other => other,
     };
-    let unknown = || Failure::UnknownFormat(name.display().to_string());
+    let unknown = || Failure::UnknownFormat(name.to_owned());
     let format = Format::from_name(plain).ok_or_else(unknown)?;
     let mut padded = [0; FORMAT_NAME_LEN];
     padded[..format.name().len()].copy_from_slice(format.name().as_bytes());

@@ -4,10 +4,10 @@ use core::fmt;
 use std::path::PathBuf;
 
 use crate::exec::ExecError;
-use crate::files::shown;
 use crate::kvm::KvmError;
 use crate::ring::FailureKind;
 use crate::sandbox::GuestFault;
+use crate::shown::shown;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]

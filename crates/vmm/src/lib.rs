@@ -14,6 +14,7 @@
 //! | [`confine`] | what this process gives up, once all files are open |
 //! | [`files`] | the files of a command, opened by the host and by nobody else |
 //! | [`error`](mod@error) | every way a command can end other than well |
+//! | [`shown`] | text that users or images' authors wrote, as messages show it |
 //!
 //! `unsafe` is in [`kvm`] alone.
 
@@ -28,6 +29,7 @@ pub mod kvm;
 mod ring;
 pub mod sandbox;
 pub mod session;
+mod shown;
 
 pub use error::{Error, Failed};
 pub use exec::{Limits, Observer};
@@ -36,3 +38,4 @@ pub use image::GuestImage;
 pub use ring::FailureKind;
 pub use sandbox::GuestFault;
 pub use session::Job;
+pub use shown::shown;

@@ -1,5 +1,8 @@
 //! What a guest said with one ring of the doorbell, copied out of the exchange and checked.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use guest_abi::exchange::{
     DATA_AT, DATA_LEN, FAILED, FINISHED, Failure, GO_ON, Head, KIND_BAD_REQUEST, KIND_CORRUPT, KIND_IO,
     KIND_NOT_THIS_FORMAT, KIND_TOO_LARGE, KIND_UNSUPPORTED_FEATURE, KIND_UNSUPPORTED_FORMAT, MAX_RECORDS,
@@ -9,6 +12,7 @@ use vm_memory::{Bytes, VolatileSlice};
 use zerocopy::FromBytes;
 
 use crate::sandbox::GuestFault;
+use crate::shown::shown;
 
 /// One ring. It holds copies: what the guest does to the exchange later changes nothing.
 #[derive(Debug)]
@@ -102,7 +106,7 @@ fn report(exchange: &VolatileSlice<'_>, len: u32) -> Result<Vec<u8>, GuestFault>
 /// The guest's words, made harmless for a terminal: what an image's author wrote may be among them.
 fn text(exchange: &VolatileSlice<'_>, len: u32) -> Result<String, GuestFault> {
     let bytes = piece(exchange, TEXT_AT, len, TEXT_LEN, "a text longer than there is room for")?;
-    Ok(String::from_utf8_lossy(&bytes).escape_debug().to_string())
+    Ok(shown(OsStr::from_bytes(&bytes)))
 }
 
 fn piece(

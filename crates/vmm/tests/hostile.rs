@@ -453,7 +453,7 @@ mod names {
                     for name in $names {
                         let code = Code::new().put(DATA_AT, name.as_bytes()).ask(&[open(0, name.as_bytes())]);
                         let kind = refused(&Scene::new(), &code);
-                        assert!(matches!(kind, $kind), "'{}'{kind}", name.escape_debug());
+                        assert!(matches!(kind, $kind), "'{}'{kind}", vmm::shown(name));
                     }
                 }
             }

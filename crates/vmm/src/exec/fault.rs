@@ -8,6 +8,7 @@ use vm_memory::VolatileMemoryError;
 
 use crate::confine::ConfineError;
 use crate::files::{FileError, NameError};
+use crate::shown::shown;
 
 /// Why the executor stopped.
 #[derive(Debug, Error)]
@@ -22,7 +23,7 @@ pub enum ExecError {
         fault: OperationFault,
     },
     /// The guest finished without having made this output.
-    #[error("the guest finished without having made '{}'", .0.display())]
+    #[error("the guest finished without having made '{}'", shown(.0))]
     OutputNeverMade(PathBuf),
     /// A file could not be read or written.
     #[error(transparent)]

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use thiserror::Error;
 
 use super::kind::FileKind;
+use crate::shown::shown;
 
 /// Something that could not be done with a file.
 #[derive(Debug, Error)]
@@ -130,11 +131,6 @@ impl fmt::Display for FileOperation {
             Self::Sync => "syncing",
         })
     }
-}
-
-/// A path, harmless for a terminal: what an image's author wrote may be in it.
-pub(crate) fn shown(path: &Path) -> String {
-    path.to_string_lossy().escape_debug().to_string()
 }
 
 struct AtByte(Option<u64>);

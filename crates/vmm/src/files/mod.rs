@@ -34,7 +34,6 @@ use std::path::Path;
 use guest_abi::boot::{FileEntry, NAMED_DMG, ROLE_INPUT, ROLE_OUTPUT};
 
 use self::dir::Dir;
-pub(crate) use self::error::shown;
 pub use self::error::{Conflict, FileError, FileErrorKind, FileOperation};
 pub(crate) use self::input::{Input, Span};
 pub use self::kind::FileKind;

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::error::{FileErrorKind, shown};
+use super::error::FileErrorKind;
 use super::naming::{MAX_DEPTH, MAX_FILES};
+use crate::shown::shown;
 
 /// A file that an image names, and that was not opened.
 #[derive(Debug, Error)]
-#[error("'{}' names '{}'{kind}", shown(image), name.escape_debug())]
+#[error("'{}' names '{}'{kind}", shown(image), shown(name))]
 #[non_exhaustive]
 pub struct NameError {
     /// The image, as the user or another image named it.

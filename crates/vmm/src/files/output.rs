@@ -16,6 +16,7 @@ use super::kind::{FileKind, Nature};
 use super::lock::{Claim, claim};
 use super::naming::parent;
 use super::open::open;
+use crate::shown::shown;
 
 /// A file that is to be written.
 #[derive(Debug)]
@@ -165,7 +166,7 @@ impl Output {
     fn opened(&self) -> &Opened {
         match &self.state {
             State::Made(opened) => opened,
-            State::Found(_) => panic!("'{}' has not been made", self.path.display()),
+            State::Found(_) => panic!("'{}' has not been made", shown(&self.path)),
         }
     }
 
