@@ -2,14 +2,15 @@
 
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2, readlinkat};
 use nix::sys::stat::Mode;
 
 use super::error::FileErrorKind;
 use super::kind::{FileKind, Nature};
+use super::naming::climbed;
 use super::open::let_wait;
 
 /// How often a lookup is tried again that a renaming elsewhere has disturbed.
@@ -71,6 +72,33 @@ impl Dir {
         let nature = nature(&file, devices)?;
         let_wait(&file)?;
         Ok((file, nature))
+    }
+
+    /// The absolute path that `rest` comes to when the first symbolic link in it is replaced by where that leads; nothing
+    /// where there is none, or `rest` leaves this directory before it. Like all paths, it only tells what is meant.
+    pub(super) fn through_first_link(&self, rest: &Path) -> Option<PathBuf> {
+        let mut seen = PathBuf::new();
+        let mut unseen = rest.components();
+        while let Some(component) = unseen.next() {
+            match component {
+                Component::Normal(name) => {
+                    let path = seen.join(name);
+                    if let Some(target) = self.link(&path) {
+                        return Some(climbed(&self.path().join(seen), &target).join(unseen.as_path()));
+                    }
+                    seen = path;
+                }
+                Component::ParentDir => seen.pop().then_some(())?,
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// What the symbolic link at `rest` says, if there is one.
+    fn link(&self, rest: &Path) -> Option<PathBuf> {
+        let link = self.look_up(rest, OFlag::O_PATH | OFlag::O_NOFOLLOW).ok()?;
+        readlinkat(&link, "").ok().map(PathBuf::from)
     }
 
     fn look_up(&self, rest: &Path, flags: OFlag) -> Result<OwnedFd, Miss> {

@@ -39,8 +39,8 @@ pub(crate) use self::input::{Input, Span};
 pub use self::kind::FileKind;
 use self::kind::Nature;
 pub use self::name_error::{NameError, NameErrorKind};
-use self::naming::{Found, Naming, parent, plain_path};
 pub use self::naming::{MAX_DEPTH, MAX_FILES};
+use self::naming::{Naming, parent, plain_path};
 pub(crate) use self::output::Output;
 
 /// The number of a file: its place among the files of the command.
@@ -118,7 +118,7 @@ impl Files {
     ///
     /// The name must be a plain path. A relative one is looked up from the directory of the image, which is that of the
     /// path by which the image was opened. Symbolic links and `..` are followed where they do not lead out of the
-    /// directory that allows the file: that of the image, or an [allowed](Self::allow) one.
+    /// directories that allow files: that of the image, and the [allowed](Self::allow) ones.
     ///
     /// # Errors
     ///
@@ -143,7 +143,7 @@ impl Files {
             return Err(NameErrorKind::TooMany);
         }
         let image = self.input(from).path().to_owned();
-        let Found { file, nature, place } = self.naming.open(from, &image, name)?;
+        let (file, nature) = self.naming.open(from, &image, name)?;
         if self.naming.chain(from).any(|id| self.input(id).nature().is_same_file(&nature)) {
             return Err(NameErrorKind::Cycle);
         }
@@ -151,7 +151,7 @@ impl Files {
         let input = Input::adopt(&parent(&image).join(name), file, nature)?;
         input.lock(self.force_share)?;
         let id = self.push(Entry::Input(input));
-        self.naming.note(id, from, place);
+        self.naming.note(id, from, name);
         Ok(id)
     }
 

@@ -3,6 +3,7 @@
 //! A name that is found inside an image was written by the image's author. It is a request: what it asks for is given
 //! if it lies beneath the directory of the image that it was found in, or beneath a directory that the user allowed.
 
+use core::iter;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -24,6 +25,9 @@ pub const MAX_DEPTH: usize = 16;
 /// How many files a command may have, those that images name included.
 pub const MAX_FILES: usize = 1024;
 
+/// How many symbolic links are followed from one directory that a file may lie beneath to another: as many as Linux follows.
+const MAX_LINKS: usize = 40;
+
 /// How many descriptors the process needs besides: those of KVM, of the terminal, of directories.
 const MORE_DESCRIPTORS: u64 = 256;
 
@@ -31,7 +35,7 @@ const MORE_DESCRIPTORS: u64 = 256;
 #[derive(Debug, Default)]
 pub(super) struct Naming {
     /// The directories that the user allowed.
-    allowed: Vec<Arc<Dir>>,
+    allowed: Vec<Dir>,
     /// Of each file that was named by an image.
     origins: BTreeMap<FileId, Origin>,
     /// The directories of the images that have named a file.
@@ -39,55 +43,49 @@ pub(super) struct Naming {
 }
 
 /// How a file was found.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Origin {
     /// The image that named it.
     from: FileId,
-    place: Place,
+    /// What that called it.
+    name: PathBuf,
 }
 
-/// A path beneath a directory.
-#[derive(Clone, Debug)]
-pub(super) struct Place {
-    root: Arc<Dir>,
-    rest: PathBuf,
-}
-
-/// A file that was found.
-pub(super) struct Found {
-    pub(super) file: File,
-    pub(super) nature: Nature,
-    pub(super) place: Place,
+/// Where a name may lead to.
+struct Place<'a> {
+    /// The directory beneath which it has to stay.
+    root: &'a Dir,
+    rest: &'a Path,
+    /// Whether a block device may be there.
+    devices: bool,
 }
 
 impl Naming {
     /// Lets images name what is beneath `dir`.
     pub(super) fn allow(&mut self, dir: Dir) {
-        self.allowed.push(Arc::new(dir));
+        self.allowed.push(dir);
     }
 
     /// The files by whose names `id` was found, the nearest first, `id` itself before them.
     pub(super) fn chain(&self, id: FileId) -> impl Iterator<Item = FileId> {
-        core::iter::successors(Some(id), |id| self.origins.get(id).map(|origin| origin.from))
+        iter::successors(Some(id), |id| self.origins.get(id).map(|origin| origin.from))
     }
 
     /// Opens what the image `from`, which was opened at `image`, calls `name`.
-    pub(super) fn open(&mut self, from: FileId, image: &Path, name: &Path) -> Result<Found, NameErrorKind> {
+    pub(super) fn open(
+        &mut self,
+        from: FileId,
+        image: &Path,
+        name: &Path,
+    ) -> Result<(File, Nature), NameErrorKind> {
         let home = self.home(from, image)?;
         make_room();
-        for (place, devices) in self.places(&home, name) {
-            match place.root.open_file(&place.rest, devices) {
-                Err(Miss::Outside) => {}
-                Ok((file, nature)) => return Ok(Found { file, nature, place }),
-                Err(miss) => return Err(miss.into()),
-            }
-        }
-        Err(NameErrorKind::NotAllowed)
+        self.find(&home, name, |place| place.root.open_file(place.rest, place.devices))
     }
 
-    /// Notes where `id` was found.
-    pub(super) fn note(&mut self, id: FileId, from: FileId, place: Place) {
-        self.origins.insert(id, Origin { from, place });
+    /// Notes that `id` is what `from` calls `name`.
+    pub(super) fn note(&mut self, id: FileId, from: FileId, name: &Path) {
+        self.origins.insert(id, Origin { from, name: name.to_owned() });
     }
 
     /// The directory of `image`, which is `id`.
@@ -97,7 +95,10 @@ impl Naming {
         }
         let home = match self.origins.get(&id) {
             // By the way that it was found: the path as a whole may lead elsewhere by now.
-            Some(Origin { place, .. }) => place.root.subdir(parent(&place.rest))?,
+            Some(Origin { from, name }) => {
+                let of_namer = &self.homes[from];
+                self.find(of_namer, parent(name), |place| place.root.subdir(place.rest))?
+            }
             None => Dir::open(parent(image))?,
         };
         let home = Arc::new(home);
@@ -105,15 +106,49 @@ impl Naming {
         Ok(home)
     }
 
-    /// Where `name` may lead to from `home`, and whether a device may be there.
-    fn places(&self, home: &Arc<Dir>, name: &Path) -> Vec<(Place, bool)> {
-        let absolute = climbed(home.path(), name);
+    /// What `open` finds at the first place where `name` may lead to from `home`.
+    ///
+    /// The system follows links that stay beneath the directory where they are. One that leads from there to another that
+    /// is allowed, or is absolute, is replaced here by where it leads, and that is looked up like a name. Only links
+    /// beneath such directories are read.
+    fn find<T>(
+        &self,
+        home: &Dir,
+        name: &Path,
+        open: impl Fn(&Place<'_>) -> Result<T, Miss>,
+    ) -> Result<T, NameErrorKind> {
+        let mut name = name.to_owned();
+        for _ in 0..=MAX_LINKS {
+            let absolute = climbed(home.path(), &name);
+            for place in self.places(home, &name, &absolute) {
+                match open(&place) {
+                    Err(Miss::Outside) => {}
+                    found => return Ok(found?),
+                }
+            }
+            let mut roots = iter::once(home).chain(&self.allowed);
+            match roots.find_map(|root| root.through_first_link(root.rest_of(&absolute)?)) {
+                Some(path) => name = path,
+                None => break,
+            }
+        }
+        Err(NameErrorKind::NotAllowed)
+    }
+
+    /// Where `name` may lead to from `home`; `absolute` is the same, as an absolute path.
+    fn places<'a>(
+        &'a self,
+        home: &'a Dir,
+        name: &'a Path,
+        absolute: &'a Path,
+    ) -> impl Iterator<Item = Place<'a>> {
         let in_home = if name.is_relative() { Some(name) } else { home.rest_of(name) };
-        let in_home = in_home.map(|rest| (home, rest, false));
-        let in_allowed = self.allowed.iter().filter_map(|dir| Some((dir, dir.rest_of(&absolute)?, true)));
-        let places = in_home.into_iter().chain(in_allowed);
-        let place = |root: &Arc<Dir>, rest: &Path| Place { root: Arc::clone(root), rest: rest.to_owned() };
-        places.map(|(root, rest, devices)| (place(root, rest), devices)).collect()
+        let in_home = in_home.map(|rest| Place { root: home, rest, devices: false });
+        let in_allowed = self.allowed.iter().filter_map(|root| {
+            let rest = root.rest_of(absolute)?;
+            Some(Place { root, rest, devices: true })
+        });
+        in_home.into_iter().chain(in_allowed)
     }
 }
 
@@ -158,7 +193,7 @@ pub(super) fn parent(path: &Path) -> &Path {
 
 /// `name` as seen from the directory `home`, whose path has no symbolic links: so each `..` that `name` begins with takes a
 /// component of that path away. A `..` behind another component is left to the system, for there may be a link before it.
-fn climbed(home: &Path, name: &Path) -> PathBuf {
+pub(super) fn climbed(home: &Path, name: &Path) -> PathBuf {
     let mut home = home.to_owned();
     let mut rest = name.components();
     loop {

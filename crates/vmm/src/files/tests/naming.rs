@@ -176,7 +176,7 @@ fn names_that_lead_out_of_the_directory_are_refused() {
     let mut scene = Scene::new();
     scene.link("../secret/key", "images/link");
     scene.link("../secret", "images/dir");
-    scene.link(&scene.absolute("images/base.img"), "images/absolute");
+    scene.link(&scene.absolute("secret/key"), "images/absolute");
     scene.link("link", "images/link-to-link");
     scene.link("loop", "images/loop");
     let absolute = ["secret/key", "images/../secret/key", "images/sub/../../secret/key", "imagesque"];
@@ -234,6 +234,53 @@ fn links_that_stay_beneath_the_directory_are_followed() {
     scene.link("../base.img", "images/sub/link");
     scene.opens("link", b"mid");
     scene.opens("sub/link", b"a base");
+    scene.link(&scene.absolute("images/base.img"), "images/absolute");
+    scene.opens("absolute", b"a base");
+}
+
+#[test]
+fn links_from_one_allowed_directory_to_another_are_followed() {
+    let mut scene = Scene::new();
+    scene.link("../secret/key", "images/relative");
+    scene.link(&scene.absolute("secret/key"), "images/absolute");
+    scene.link(&scene.absolute("secret"), "images/dir");
+    scene.link(&scene.absolute("images/base.img"), "secret/back");
+    scene.link("../images/absolute", "secret/relative");
+    let names = ["relative", "absolute", "dir/key", "sub/../sub/../absolute", "dir/relative"];
+    for name in names {
+        scene.is_not_allowed(name);
+    }
+    scene.allow("secret");
+    for name in names {
+        scene.opens(name, b"secret");
+    }
+    scene.opens("dir/back", b"a base");
+    // Where it leads depends on what is before the dots, which is not looked at outside.
+    scene.is_not_allowed("dir/../secret/key");
+}
+
+#[test]
+fn too_many_links_are_not_followed() {
+    let mut scene = Scene::new();
+    scene.allow("secret");
+    scene.link(&scene.absolute("secret/1"), "images/0");
+    for number in 1..50 {
+        let (dir, next) = if number % 2 == 0 { ("images", "secret") } else { ("secret", "images") };
+        scene.link(&scene.absolute(&format!("{next}/{}", number + 1)), &format!("{dir}/{number}"));
+    }
+    file(&scene.dir, "images/50", b"the end");
+    scene.is_not_allowed("0");
+    scene.opens("10", b"the end");
+}
+
+#[test]
+fn an_image_found_by_a_link_out_of_its_directory_is_where_the_link_is() {
+    let mut scene = Scene::new();
+    scene.link(&scene.absolute("secret/key"), "images/link");
+    scene.allow("secret");
+    scene.image = scene.opens("link", b"secret");
+    scene.opens("base.img", b"a base");
+    scene.is_not_allowed("../key");
 }
 
 #[test]
