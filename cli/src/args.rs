@@ -39,17 +39,12 @@ pub(crate) enum Subcommand {
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = DD_OPERANDS, override_usage = "instar dd [OPTIONS] if=INPUT of=OUTPUT [bs=SIZE] [count=N] [skip=N]")]
 pub(crate) struct DdArgs {
-    /// The input's format. By default the input is asked; with `raw` its bytes are taken as they are
-    #[arg(short, long, value_name = "FMT", allow_hyphen_values = true)]
-    pub(crate) format: Option<OsString>,
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
 
     /// The output's format
     #[arg(short = 'O', long, value_name = "FMT", default_value = "raw", allow_hyphen_values = true)]
     pub(crate) output_format: OsString,
-
-    /// Read images even while another process writes to them. What is copied may then be of different moments
-    #[arg(short = 'U', long)]
-    pub(crate) force_share: bool,
 
     /// The identity of the output, where its format has one. By default it is random. With a UUID, and the time in the
     /// environment variable SOURCE_DATE_EPOCH, the same input gives the same output
@@ -66,6 +61,26 @@ pub(crate) struct DdArgs {
     pub(crate) operands: Vec<OsString>,
 }
 
+/// What is said about inputs, whatever the command.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct InputArgs {
+    /// The input's format. By default the input is asked; with `raw` its bytes are taken as they are
+    #[arg(short, long, value_name = "FMT", allow_hyphen_values = true)]
+    pub(crate) format: Option<OsString>,
+
+    /// INPUT is not a name, but a description: driver=FMT,file.filename=PATH
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) image_opts: bool,
+
+    /// Read images even while another process writes to them. What is copied may then be of different moments
+    #[arg(short = 'U', long)]
+    pub(crate) force_share: bool,
+
+    /// Refused, with the reason
+    #[arg(long, hide = true, allow_hyphen_values = true)]
+    pub(crate) object: Option<OsString>,
+}
+
 const DD_OPERANDS: &str = "\
 Operands, in any order; of a repeated one the last counts:
   if=INPUT   the image to read: a file or a block device
@@ -75,7 +90,8 @@ Operands, in any order; of a repeated one the last counts:
   skip=N     the block to begin with [default: 0]
 
 Numbers may carry a suffix: b for 1, k, M, G, T, P, E for powers of 1024. 1.5M and 0x200 are numbers too.
-A file name with a colon needs ./ before it, for it would name a protocol.
+A file name with a colon needs ./ before it, for it would name a protocol. INPUT may also be a description like
+json:{\"driver\": \"qcow2\", \"file\": {\"filename\": \"PATH\"}}.
 
 Examples:
   instar dd if=disk.img of=copy.img bs=1M

@@ -9,6 +9,8 @@ use vmm::files::{Conflict, FileError, FileErrorKind, NameErrorKind};
 use vmm::kvm::KvmError;
 use vmm::{Error, Failed, FailureKind, GuestFault, shown};
 
+use crate::filename::DescriptionError;
+
 /// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -26,10 +28,20 @@ pub(crate) enum Failure {
     UnknownFormat(OsString),
     /// The name of a file that names a protocol, and that protocol.
     Protocol(OsString, OsString),
+    /// An input that is described by options, which cannot be followed.
+    Description(DescriptionError),
+    /// `--object` was given.
+    Object,
     /// A file cannot be used. Nothing was touched.
     File(FileError),
     /// The command was begun and failed.
     Run(Failed),
+}
+
+impl From<DescriptionError> for Failure {
+    fn from(error: DescriptionError) -> Self {
+        Self::Description(error)
+    }
 }
 
 impl From<FileError> for Failure {
@@ -64,6 +76,12 @@ impl fmt::Display for Failure {
             Self::Protocol(protocol, _) => {
                 write!(f, "unknown protocol '{}': instar reads and writes files only", shown(protocol))?;
             }
+            Self::Description(error) => write!(f, "{error}")?,
+            // Not what it was given: that may be a passphrase.
+            Self::Object => f.write_str(
+                "--object is not supported: what it defines (secrets, threads, throttles) is for drivers that instar \
+                 does not have",
+            )?,
             Self::File(error) => write!(f, "{error}")?,
             Self::Run(failed) => {
                 write!(f, "{}", failed.error)?;
@@ -90,6 +108,11 @@ impl Failure {
                 "numbers are like 512, 0x200, 64k or 1.5M; the suffixes are b, k, M, G, T, P, E".to_owned(),
             ),
             Self::OutOfRange { .. } | Self::NotASecond(..) => None,
+            Self::Description(error) => error.hint().map(ToOwned::to_owned),
+            Self::Object => Some(
+                "a passphrase on a command line can be read by every user of the machine, and is kept in histories"
+                    .to_owned(),
+            ),
             Self::UnknownFormat(_) => {
                 let names: Vec<_> = Format::ALL.iter().map(|format| format.name()).collect();
                 Some(format!("the formats are {}", names.join(", ")))

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `args` | the command line |
 //! | `commands` | one module per subcommand: its operands, its request to the guest, its report to the user |
-//! | `filename` | what a file name on the command line stands for |
+//! | `filename` | what a name on the command line stands for |
 //! | `identity` | what a new image is called and when it was made |
 //! | `failure` | why a command failed, in words that say what to do |
 //! | `console` | messages, the progress bar, the status line |

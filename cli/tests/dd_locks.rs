@@ -91,6 +91,10 @@ fn an_image_that_is_written() {
     fs::write(qemu.dir.path().join("in.raw"), [8; 512]).expect("a file");
     qemu.refuses(&["-U", "if=in.raw", "of=disk.raw"], OUTPUT_IN_USE);
     qemu.copies(&["-U", "if=disk.raw", "of=out.raw"]);
+    fs::remove_file(qemu.dir.path().join("out.raw")).expect("it was made");
+    let described = |force_share| format!("if=driver=raw,file.filename=disk.raw,force-share={force_share}");
+    qemu.refuses(&["--image-opts", &described("off"), "of=out.raw"], message);
+    qemu.copies(&["--image-opts", &described("on"), "of=out.raw"]);
 }
 
 #[test]

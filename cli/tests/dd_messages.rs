@@ -90,6 +90,31 @@ fn formats() {
 }
 
 #[test]
+fn descriptions() {
+    insta::assert_snapshot!(page(&[
+        &["dd", "--image-opts", "-f", "raw", "if=driver=raw,file.filename=disk.raw", "of=out"],
+        &["dd", "--image-opts", "if=disk.raw", "of=out"],
+        &["dd", "--image-opts", "if=driver=raw,filename=disk.raw", "of=out"],
+        &["dd", "--image-opts", "if=driver=file,file.filename=disk.raw", "of=out"],
+        &["dd", "--image-opts", "if=driver=qcow2,file.driver=file", "of=out"],
+        &["dd", "--image-opts", "if=driver=nbd,host=x", "of=out"],
+        &["dd", "--image-opts", "if=driver=nbd,file.filename=disk.raw", "of=out"],
+        &["dd", "--image-opts", "if=driver=raw,file.filename=disk.raw,offset=512", "of=out"],
+        &["dd", "--image-opts", "if=driver=raw,file.filename=disk.raw,cache.direct=on", "of=out"],
+        &["dd", "--image-opts", "if=file.driver=qcow2,file.file.filename=x", "of=out"],
+        &["dd", "--image-opts", "-U", "if=file.filename=disk.raw,force-share=off", "of=out"],
+        &["dd", "--image-opts", "if=driver=raw,file.filename=nosuch", "of=out"],
+        &["dd", "if=json:{'driver': 'raw'}", "of=out"],
+        &["dd", "if=json:[]", "of=out"],
+        &["dd", r#"if=json:{"driver": 5}"#, "of=out"],
+        &["dd", r#"if=json:{"driver": "raw", "driver": "raw"}"#, "of=out"],
+        &["dd", r#"if=json:{"\u001b[2J": "x"}"#, "of=out"],
+        &["dd", "if=disk.raw", r#"of=json:{"driver": "raw"}"#],
+        &["dd", "--object", "secret,id=s,data=passphrase", "if=disk.raw", "of=out"],
+    ]));
+}
+
+#[test]
 fn files() {
     insta::assert_snapshot!(page(&[
         &["dd", "if=nosuch", "of=out"],

@@ -35,12 +35,13 @@ pub(crate) fn run(args: &DdArgs, console: &mut Console) -> Result<(), Failure> {
     let output = operands.output.ok_or(Failure::Missing("of"))?;
 
     let output_path = filename::path(&output)?;
-    let mut files = Files::new().force_share(args.force_share);
+    let input = filename::input(&input, &args.input)?;
+    let mut files = Files::new().force_share(input.force_share);
     args.allow_path.iter().try_for_each(|dir| files.allow(dir))?;
-    let opened = files.add_input(&filename::path(&input)?)?;
+    let opened = files.add_input(&input.path)?;
     let request = Request {
-        input_format: args.format.as_deref().map(format_name).transpose()?.unwrap_or_default(),
-        output_format: format_name(&args.output_format)?,
+        input_format: input.format.map(padded_name).unwrap_or_default(),
+        output_format: padded_name(filename::format(&args.output_format)?),
         block_size: operands.blocks.block_size.get(),
         count: operands.blocks.count.map_or(NO_COUNT, BlockCount::get),
         skip: operands.blocks.skip.get(),
@@ -50,14 +51,14 @@ pub(crate) fn run(args: &DdArgs, console: &mut Console) -> Result<(), Failure> {
     if files.kind(opened) == Some(FileKind::CharacterDevice) {
         console.warn(&format!(
             "warning: '{}' is a character device: it has no length, so it reads as empty",
-            shown(&input)
+            shown(&input.path)
         ));
     }
 
     let limits = limits(&operands.blocks);
     let report = copy(&request, limits, files, console)?;
     if report.flags & SKIPPED_PAST_END != 0 {
-        console.warn(&format!("{}: cannot skip to specified offset", shown(&input)));
+        console.warn(&format!("{}: cannot skip to specified offset", shown(&input.path)));
     }
     Ok(())
 }
@@ -126,17 +127,9 @@ fn number(operand: &'static str, value: &[u8], error: OperandError) -> Failure {
     }
 }
 
-/// The name of a format as the guest wants it. `file` is what `qemu-img` calls the bytes of a file, which is raw; `vhd` is
-/// what everybody else calls `vpc`.
-fn format_name(name: &OsStr) -> Result<[u8; FORMAT_NAME_LEN], Failure> {
-    let plain = match name.as_bytes() {
-        b"file" => b"raw",
-        b"vhd" => b"vpc",
-        other => other,
-    };
-    let unknown = || Failure::UnknownFormat(name.to_owned());
-    let format = Format::from_name(plain).ok_or_else(unknown)?;
+/// The name of a format as the guest wants it.
+fn padded_name(format: Format) -> [u8; FORMAT_NAME_LEN] {
     let mut padded = [0; FORMAT_NAME_LEN];
     padded[..format.name().len()].copy_from_slice(format.name().as_bytes());
-    Ok(padded)
+    padded
 }

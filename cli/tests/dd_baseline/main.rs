@@ -27,8 +27,6 @@ const DELIBERATE: &[(&str, &str)] = &[
     ("count0/q1m->vmdk", EMPTY_VMDK),
     ("empty-raw/->vmdk", EMPTY_VMDK),
     ("skip-beyond-eof/q1m->vmdk", EMPTY_VMDK),
-    ("opt/image-opts", "not there yet"),
-    ("opt/if-json", "not there yet"),
 ];
 
 const EMPTY_VMDK: &str =
