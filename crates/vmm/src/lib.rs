@@ -14,7 +14,7 @@
 //! | [`confine`] | what this process gives up, once all files are open |
 //! | [`files`] | the files of a command, opened by the host and by nobody else |
 //! | [`error`](mod@error) | every way a command can end other than well |
-//! | [`shown`] | text that users or images' authors wrote, as messages show it |
+//! | [`shown()`] | text that users or images' authors wrote, as messages show it |
 //!
 //! `unsafe` is in [`kvm`] alone.
 

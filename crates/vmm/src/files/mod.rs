@@ -122,9 +122,9 @@ impl Files {
     ///
     /// # Errors
     ///
-    /// When the name is no path, or leads where the image may not; when the file cannot be opened, is an output, or is
-    /// one by whose name the image was found; when another process has locked it for writing; when there are too many. For a name that leads out of all places that are
-    /// allowed, the error does not depend on what is there.
+    /// When the name is no path, or leads where the image may not; when the file cannot be opened, is an output, or is one by
+    /// whose name the image was found; when another process has locked it for writing; when there are too many. For a name
+    /// that leads out of all places that are allowed, the error does not depend on what is there.
     ///
     /// # Panics
     ///
