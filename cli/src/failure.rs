@@ -158,6 +158,9 @@ fn run_hint(error: &Error) -> Option<String> {
         Error::Image(failure) if failure.kind == FailureKind::UnsupportedFormat => {
             "instar writes raw, qcow2, vmdk, vpc and vhdx"
         }
+        Error::Image(failure) if failure.kind == FailureKind::WrongParent => {
+            "what was made on top of a parent can only be read with that parent as it was then"
+        }
         Error::Exec(ExecError::Name(error)) => name_hint(&error.kind)?,
         Error::Exec(ExecError::File(error)) => file_hint(&error.kind)?,
         Error::Guest(GuestFault::Interrupted) => return None,

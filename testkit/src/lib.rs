@@ -10,10 +10,12 @@
 //! | [`scene`] | one command in a fresh directory: lay files out, run, see what changed |
 //! | [`outcome`] | what a command did |
 //! | [`disk`] | raw disks described by their data |
+//! | [`differencing`] | VHD and VHDX images with parents, which QEMU does not make |
 //! | [`qemu`] | QEMU's tools, to make images with and to look at images with |
 //! | [`cases`] | many independent checks at once |
 
 pub mod cases;
+pub mod differencing;
 pub mod disk;
 pub mod outcome;
 pub mod qemu;

@@ -14,6 +14,8 @@ pub enum ErrorKind {
     UnsupportedFeature,
     /// The image contradicts its format's specification or itself.
     Corrupt,
+    /// The image is not the one that another, which stands on it, was made for.
+    WrongParent,
     /// A size is beyond what the format, or the caller's limits, allow.
     TooLarge,
     /// The bytes could not be read, or the steps not be taken, for a reason outside the image.
@@ -49,6 +51,9 @@ impl fmt::Display for Error {
             ErrorKind::UnsupportedFormat => write!(f, "the {what} format is not supported"),
             ErrorKind::UnsupportedFeature => write!(f, "unsupported: {what} (at byte {at})"),
             ErrorKind::Corrupt => write!(f, "corrupt image: {what} (at byte {at})"),
+            ErrorKind::WrongParent => {
+                write!(f, "not the parent that the image on it was made for: its {what} is another")
+            }
             ErrorKind::TooLarge => write!(f, "too large: {what} (at byte {at})"),
             ErrorKind::Io => write!(f, "{what} (at byte {at})"),
         }

@@ -54,13 +54,14 @@ impl Parent {
         }
     }
 
-    /// The unique id that the parent's footer has.
+    /// The unique id that the parent's footer has, if it is the parent.
     #[must_use]
     pub const fn unique_id(&self) -> [u8; 16] {
         self.unique_id
     }
 
-    /// When the parent was last written, in seconds since 2000-01-01 00:00:00 UTC.
+    /// When the parent was last written, in seconds since 2000-01-01 00:00:00 UTC. Programs take it from the parent's file
+    /// system, so that it says nothing about a copy.
     #[must_use]
     pub const fn time_stamp(&self) -> u32 {
         self.time_stamp
@@ -73,6 +74,11 @@ impl Parent {
         self.name.get(..2 * chars).unwrap_or_default()
     }
 
+    /// Where the parent is in the words of `platform`.
+    pub fn locator(&self, platform: Platform) -> Option<&Locator> {
+        self.locators().find(|locator| locator.platform == platform)
+    }
+
     /// Where the parent is, in the order of the file.
     pub fn locators(&self) -> impl Iterator<Item = &Locator> {
         self.locators.iter().filter(|locator| locator.platform != Platform::Other([0; 4]))
@@ -80,6 +86,12 @@ impl Parent {
 }
 
 impl Locator {
+    /// The byte offset of the words in the file.
+    #[must_use]
+    pub const fn offset(&self) -> u64 {
+        self.offset
+    }
+
     fn new(raw: raw::ParentLocator) -> Self {
         let platform = match &raw.platform_code {
             b"W2ru" => Platform::WindowsRelative,
@@ -141,6 +153,8 @@ mod tests {
         let parent = Parent::new(&header);
         let platforms: Vec<_> = parent.locators().map(|locator| locator.platform).collect();
         assert_eq!(platforms, [Platform::WindowsAbsolute, Platform::Other(*b"Wi2r")]);
+        assert_eq!(parent.locator(Platform::WindowsAbsolute), parent.locators().next());
+        assert_eq!(parent.locator(Platform::WindowsRelative), None);
     }
 
     #[test]

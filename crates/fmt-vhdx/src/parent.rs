@@ -1,12 +1,13 @@
 //! The parent locator of a differencing file: which file has what this one has not.
 
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use fmt_core::{Error, ErrorKind, ReadAt};
 use zerocopy::FromBytes;
 
-use crate::raw::{self, ParentLocatorEntry, VHDX_PARENT};
+use crate::raw::{self, Guid, ParentLocatorEntry, VHDX_PARENT};
 use crate::region::Region;
 
 /// How long a parent locator can be here, in bytes: room for all keys of the specification with the longest paths.
@@ -14,11 +15,12 @@ pub const MAX_PARENT_LOCATOR_LEN: u64 = 512 << 10;
 
 /// The parent's names (MS-VHDX section 2.6.2.6): keys and values in UTF-16LE, as they lie in the file.
 ///
-/// The specification's keys are `parent_linkage` and `parent_linkage2`, a GUID in braces, which is the parent's
-/// [`data_write_guid`](crate::Header::data_write_guid); `relative_path`, `volume_path` and `absolute_win32_path`.
-/// They are claims of whoever made the file: nothing is opened here.
+/// The specification's keys are `parent_linkage` and `parent_linkage2`, of [`linkage`](Self::linkage); `relative_path`,
+/// `volume_path` and `absolute_win32_path`, of [`path`](Self::path). They are claims of whoever made the file: nothing is
+/// opened here.
 #[derive(Clone, Debug)]
 pub struct ParentLocator {
+    at: u64,
     bytes: Vec<u8>,
     /// Where in the bytes each key and value is.
     entries: Vec<[Place; 2]>,
@@ -64,7 +66,32 @@ impl ParentLocator {
         });
         let entries =
             places.collect::<Option<_>>().ok_or(corrupt("the parent locator points outside itself"))?;
-        Ok(Self { bytes, entries })
+        Ok(Self { at, bytes, entries })
+    }
+
+    /// The byte offset of the item in the file, once the log has been replayed.
+    #[must_use]
+    pub const fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// What the parent's [`data_write_guid`](crate::Header::data_write_guid) is, one of these.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Corrupt`] without `parent_linkage`, and for a linkage that is not a GUID in braces.
+    pub fn linkage(&self) -> Result<Vec<Guid>, Error> {
+        let corrupt = |what| Error::new(ErrorKind::Corrupt, self.at, what);
+        let first = self.get("parent_linkage").ok_or(corrupt("the parent locator has no parent_linkage"))?;
+        let linkage = [first].into_iter().chain(self.get("parent_linkage2"));
+        let guids: Option<_> = linkage.map(guid).collect();
+        guids.ok_or(corrupt("the linkage of the parent locator is not a GUID in braces"))
+    }
+
+    /// The path of the parent that comes first in the order in which the specification has them tried.
+    #[must_use]
+    pub fn path(&self) -> Option<&[u8]> {
+        ["relative_path", "volume_path", "absolute_win32_path"].into_iter().find_map(|key| self.get(key))
     }
 
     /// The keys and values, in the order of the file.
@@ -82,6 +109,14 @@ impl ParentLocator {
     fn bytes_of(&self, (offset, len): Place) -> &[u8] {
         self.bytes.get(offset..).and_then(|rest| rest.get(..len)).unwrap_or(&[])
     }
+}
+
+/// The GUID that `value` writes in UTF-16LE.
+fn guid(value: &[u8]) -> Option<Guid> {
+    let (units, rest) = value.as_chunks();
+    let text = char::decode_utf16(units.iter().copied().map(u16::from_le_bytes));
+    let text = text.collect::<Result<String, _>>().ok()?;
+    Guid::from_braced(&text).filter(|_| rest.is_empty())
 }
 
 fn place(offset: u32, len: u16, item_len: usize) -> Option<Place> {
@@ -110,6 +145,18 @@ mod tests {
         bytes
     }
 
+    /// A locator of these keys and values, found at byte 7.
+    fn of(entries: &[(&str, &str)]) -> ParentLocator {
+        let mut bytes = Vec::new();
+        let mut put = |text: &str| {
+            let words = utf16(text);
+            bytes.extend(&words);
+            (bytes.len() - words.len(), words.len())
+        };
+        let entries = entries.iter().map(|&(key, value)| [put(key), put(value)]).collect();
+        ParentLocator { at: 7, bytes, entries }
+    }
+
     #[test]
     fn keys_and_values_come_back_as_bytes() {
         let bytes = locator((32, 58, 26, 24));
@@ -117,6 +164,33 @@ mod tests {
         assert_eq!(locator.get("relative_path"), Some(&*utf16("..\\base.vhdx")));
         assert_eq!(locator.get("volume_path"), None);
         assert_eq!(locator.entries().count(), 1);
+    }
+
+    #[test]
+    fn the_relative_path_comes_first() {
+        let absolute = ("absolute_win32_path", "C:\\a");
+        let (volume, relative) = (("volume_path", "\\\\?\\v"), ("relative_path", ".\\r"));
+        assert_eq!(of(&[absolute, volume, relative]).path(), Some(&*utf16(".\\r")));
+        assert_eq!(of(&[absolute, volume]).path(), Some(&*utf16("\\\\?\\v")));
+        assert_eq!(of(&[absolute]).path(), Some(&*utf16("C:\\a")));
+        assert_eq!(of(&[("path", "p")]).path(), None);
+    }
+
+    #[test]
+    fn linkages_are_guids() {
+        let (one, two) = ("{00000001-0002-0003-0405-060708090a0B}", "{00000000-0000-0000-0000-000000000002}");
+        let guid = Guid::new(1, 2, 3, [4, 5, 6, 7, 8, 9, 10, 11]);
+        let (first, second) = (("parent_linkage", one), ("parent_linkage2", two));
+        assert_eq!(of(&[first]).linkage(), Ok(Vec::from([guid])));
+        let other = Guid::new(0, 0, 0, [0, 0, 0, 0, 0, 0, 0, 2]);
+        assert_eq!(of(&[second, first]).linkage(), Ok(Vec::from([guid, other])));
+        let refused = |entries: &[_], what| {
+            assert_eq!(of(entries).linkage(), Err(Error::new(ErrorKind::Corrupt, 7, what)));
+        };
+        refused(&[second], "the parent locator has no parent_linkage");
+        let no_guid = "the linkage of the parent locator is not a GUID in braces";
+        refused(&[first, ("parent_linkage2", "")], no_guid);
+        refused(&[("parent_linkage", &one[1..])], no_guid);
     }
 
     #[test]

@@ -53,6 +53,20 @@ impl Guid {
         let [d0, d1, d2, d3, d4, d5, d6, d7] = d;
         Self([a0, a1, a2, a3, b0, b1, c0, c1, d0, d1, d2, d3, d4, d5, d6, d7])
     }
+
+    /// The GUID that `text` writes so in braces, in digits of either case.
+    #[must_use]
+    pub fn from_braced(text: &str) -> Option<Self> {
+        let fields = text.strip_prefix('{')?.strip_suffix('}')?.split('-');
+        if !fields.clone().map(str::len).eq([8, 4, 4, 4, 12]) {
+            return None;
+        }
+        let mut digits = fields.flat_map(str::chars).map(|digit| digit.to_digit(16));
+        let number = digits.try_fold(0, |number: u128, digit| Some(number << 4 | u128::from(digit?)))?;
+        let [a0, a1, a2, a3, b0, b1, c0, c1, d @ ..] = number.to_be_bytes();
+        let (a, b, c) = ([a0, a1, a2, a3], [b0, b1], [c0, c1]);
+        Some(Self::new(u32::from_be_bytes(a), u16::from_be_bytes(b), u16::from_be_bytes(c), d))
+    }
 }
 
 /// The region that holds the block allocation table.
@@ -363,5 +377,21 @@ mod tests {
     fn a_guid_is_stored_with_its_first_fields_reversed() {
         assert_eq!(BAT_REGION.0[..8], [0x66, 0x77, 0xc2, 0x2d, 0x23, 0xf6, 0x00, 0x42]);
         assert_eq!(BAT_REGION.0[8..], [0x9d, 0x64, 0x11, 0x5e, 0x9b, 0xfd, 0x4a, 0x08]);
+    }
+
+    #[test]
+    fn a_guid_is_written_in_braces() {
+        let text = "{2dc27766-F623-4200-9d64-115e9bfd4a08}";
+        assert_eq!(Guid::from_braced(text), Some(BAT_REGION));
+        for wrong in [
+            "",
+            "{}",
+            &text[1..],
+            &text.replace('-', ""),
+            &text.replace('6', "+"),
+            "{2dc2-7766f623-4200-9d64-115e9bfd4a08}",
+        ] {
+            assert_eq!(Guid::from_braced(wrong), None, "{wrong}");
+        }
     }
 }

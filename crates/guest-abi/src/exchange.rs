@@ -138,8 +138,10 @@ pub const KIND_CORRUPT: u32 = 4;
 pub const KIND_TOO_LARGE: u32 = 5;
 /// The file cannot be read as the guest needed to.
 pub const KIND_IO: u32 = 6;
+/// The image is not the one that another, which stands on it, was made for: it is told by what the text names.
+pub const KIND_WRONG_PARENT: u32 = 7;
 /// The request makes no sense: host and guest do not understand each other.
-pub const KIND_BAD_REQUEST: u32 = 7;
+pub const KIND_BAD_REQUEST: u32 = 8;
 
 const _: () = assert!(size_of::<Head>() as u64 == TEXT_AT);
 const _: () = assert!(TEXT_AT + TEXT_LEN as u64 <= REPORT_AT);

@@ -72,6 +72,12 @@ impl fmt::Display for ImageFailure {
                 write!(f, "'{file}' uses {what}, which is not supported (byte {at})")
             }
             FailureKind::Corrupt => write!(f, "'{file}' is corrupt at byte {at}: {what}"),
+            FailureKind::WrongParent => {
+                write!(
+                    f,
+                    "'{file}' is not the parent that the image on it was made for: its {what} is another"
+                )
+            }
             FailureKind::TooLarge => write!(f, "'{file}': {what} is too large (byte {at})"),
             FailureKind::Io => write!(f, "'{file}': {what} (byte {at})"),
             FailureKind::BadRequest => write!(f, "the guest did not understand its request: {what}"),

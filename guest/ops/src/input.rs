@@ -1,5 +1,7 @@
 //! An input of any format, opened as a disk with all that is behind it.
 
+mod parent;
+
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cell::Cell;
@@ -13,6 +15,7 @@ use fmt_vmdk::VmdkMap;
 
 use crate::host::InFile;
 use crate::{Failure, Host, HostFile};
+use parent::Identity;
 
 /// A disk, and the disks behind it.
 pub type Disk<'h> = Chain<Layer<'h>>;
@@ -23,20 +26,23 @@ pub type Disk<'h> = Chain<Layer<'h>>;
 ///
 /// # Errors
 ///
-/// [`ErrorKind::UnsupportedFormat`] for a format that is known and cannot be read, and those of the formats.
+/// [`ErrorKind::UnsupportedFormat`] for a format that is known and cannot be read, [`ErrorKind::WrongParent`] for a backing
+/// image that is not what it was when an image was put on it, and those of the formats.
 pub fn open<'h, H: Host>(
     host: &'h H,
     file: FileId,
     format: Option<Format>,
     blamed: &'h Cell<FileId>,
 ) -> Result<Disk<'h>, Failure> {
-    let (top, mut backing) = open_one(host, file, format, blamed)?;
-    let mut disk = Chain::new(top);
-    while let Some(Backing { from, name, format }) = backing.take() {
+    let layer = |file, map| Layer { file, map, blamed };
+    let Image { map, mut backing, .. } = open_one(host, file, format)?;
+    let mut disk = Chain::new(layer(file, map));
+    while let Some(Backing { from, name, format, known_as }) = backing.take() {
         let file = host.open(from, &name).in_file(from)?;
-        let (layer, next) = open_one(host, file, format, blamed)?;
-        disk.push(layer).in_file(file)?;
-        backing = next;
+        let image = open_one(host, file, format)?;
+        image.identity.check(&known_as).in_file(file)?;
+        disk.push(layer(file, image.map)).in_file(file)?;
+        backing = image.backing;
     }
     Ok(disk)
 }
@@ -48,12 +54,22 @@ pub struct Layer<'h> {
     blamed: &'h Cell<FileId>,
 }
 
+/// One image, and what it says of itself and of the one behind it.
+struct Image<'h> {
+    map: Box<dyn DiskMap + 'h>,
+    identity: Identity,
+    backing: Option<Backing>,
+}
+
 /// The image that an image stands on.
 struct Backing {
     /// The image that names it.
     from: FileId,
     name: Vec<u8>,
+    /// What it is to be read as. Without a format it is probed.
     format: Option<Format>,
+    /// It must be one of these, or may be any where there are none.
+    known_as: Vec<Identity>,
 }
 
 impl DiskMap for Layer<'_> {
@@ -66,69 +82,74 @@ impl DiskMap for Layer<'_> {
     }
 }
 
-fn open_one<'h, H: Host>(
-    host: &'h H,
-    file: FileId,
-    format: Option<Format>,
-    blamed: &'h Cell<FileId>,
-) -> Result<(Layer<'h>, Option<Backing>), Failure> {
+fn open_one<'h, H: Host>(host: &'h H, file: FileId, format: Option<Format>) -> Result<Image<'h>, Failure> {
     let input = HostFile::new(host, file);
-    let (map, backing) = match format.map_or_else(|| probe_input(&input), Ok).in_file(file)? {
-        Format::Raw => (Box::new(RawMap::new(file, input.file_len()).in_file(file)?) as _, None),
-        Format::Qcow2 => open_qcow2(host, input)?,
-        Format::Vmdk => open_vmdk(host, input)?,
-        Format::Vpc => open_vhd(input)?,
-        Format::Vhdx => open_vhdx(input)?,
-        other => return Err(Error::new(ErrorKind::UnsupportedFormat, 0, other.name())).in_file(file),
-    };
-    Ok((Layer { file, map, blamed }, backing))
+    match format.map_or_else(|| probe_input(&input), Ok).in_file(file)? {
+        Format::Raw => {
+            let map = RawMap::new(file, input.file_len()).in_file(file)?;
+            Ok(Image { map: Box::new(map), identity: Identity::None, backing: None })
+        }
+        Format::Qcow2 => open_qcow2(host, input),
+        Format::Vmdk => open_vmdk(host, input),
+        Format::Vpc => open_vhd(input),
+        Format::Vhdx => open_vhdx(input),
+        other => Err(Error::new(ErrorKind::UnsupportedFormat, 0, other.name())),
+    }
+    .in_file(file)
 }
 
-type Opened<'h> = Result<(Box<dyn DiskMap + 'h>, Option<Backing>), Failure>;
-
-fn open_qcow2<'h, H: Host>(host: &'h H, input: HostFile<'h, H>) -> Opened<'h> {
+fn open_qcow2<'h, H: Host>(host: &'h H, input: HostFile<'h, H>) -> Result<Image<'h>, Error> {
     let file = input.id();
-    let mut map = Qcow2Map::new(input, file).in_file(file)?;
-    let data = map.needs_data_file().map(|name| host.open(file, name)).transpose().in_file(file)?;
-    if let Some(data) = data {
+    let mut map = Qcow2Map::new(input, file)?;
+    if let Some(name) = map.needs_data_file() {
+        let data = host.open(file, name)?;
         map.set_data_file(data, host.file_len(data));
     }
     let backing = map.header().backing_file().map(|backing| -> Result<_, Error> {
         let format = backing.format.as_deref().map(backing_format).transpose()?;
-        Ok(Backing { from: file, name: backing.name.clone(), format })
+        Ok(Backing { from: file, name: backing.name.clone(), format, known_as: Vec::new() })
     });
-    let backing = backing.transpose().in_file(file)?;
-    Ok((Box::new(map), backing))
+    let backing = backing.transpose()?;
+    Ok(Image { map: Box::new(map), identity: Identity::None, backing })
 }
 
-fn open_vmdk<'h, H: Host>(host: &'h H, input: HostFile<'h, H>) -> Opened<'h> {
+fn open_vmdk<'h, H: Host>(host: &'h H, input: HostFile<'h, H>) -> Result<Image<'h>, Error> {
     let file = input.id();
     let open = |extent: &fmt_vmdk::ExtentLine| {
         let id = host.open(file, &extent.name)?;
         Ok((HostFile::new(host, id), id))
     };
-    let map = VmdkMap::open_with(input, file, open).in_file(file)?;
-    let parent = map.identity().parent.clone();
-    let backing = parent.map(|name| Backing { from: file, name, format: Some(Format::Vmdk) });
-    Ok((Box::new(map), backing))
+    let map = VmdkMap::open_with(input, file, open)?;
+    let fmt_vmdk::Identity { cid, parent_cid, parent, .. } = map.identity().clone();
+    let known_as = Vec::from([Identity::Cid(parent_cid)]);
+    let backing = parent.map(|name| Backing { from: file, name, format: Some(Format::Vmdk), known_as });
+    Ok(Image { map: Box::new(map), identity: Identity::Cid(cid), backing })
 }
 
-fn open_vhd<'h, H: Host>(input: HostFile<'h, H>) -> Opened<'h> {
+fn open_vhd<'h, H: Host>(input: HostFile<'h, H>) -> Result<Image<'h>, Error> {
     let file = input.id();
-    let map = VhdMap::open(input, file).in_file(file)?;
-    if map.parent().is_some() {
-        return Err(Error::new(ErrorKind::UnsupportedFeature, 0, "a differencing disk")).in_file(file);
-    }
-    Ok((Box::new(map), None))
+    let map = VhdMap::open(input, file)?;
+    let backing = map.parent().map(|parent| -> Result<_, Error> {
+        let name = parent::vhd_name(&map, parent)?;
+        let known_as = Vec::from([Identity::UniqueId(parent.unique_id())]);
+        Ok(Backing { from: file, name, format: Some(Format::Vpc), known_as })
+    });
+    let backing = backing.transpose()?;
+    let identity = Identity::UniqueId(map.footer().unique_id());
+    Ok(Image { map: Box::new(map), identity, backing })
 }
 
-fn open_vhdx<'h, H: Host>(input: HostFile<'h, H>) -> Opened<'h> {
+fn open_vhdx<'h, H: Host>(input: HostFile<'h, H>) -> Result<Image<'h>, Error> {
     let file = input.id();
-    let map = VhdxMap::open(input, file).in_file(file)?;
-    if map.parent().is_some() {
-        return Err(Error::new(ErrorKind::UnsupportedFeature, 0, "a differencing disk")).in_file(file);
-    }
-    Ok((Box::new(map), None))
+    let map = VhdxMap::open(input, file)?;
+    let backing = map.parent().map(|parent| -> Result<_, Error> {
+        let name = parent::vhdx_name(parent)?;
+        let known_as = parent.linkage()?.into_iter().map(Identity::DataWriteGuid).collect();
+        Ok(Backing { from: file, name, format: Some(Format::Vhdx), known_as })
+    });
+    let backing = backing.transpose()?;
+    let identity = Identity::DataWriteGuid(map.header().data_write_guid);
+    Ok(Image { map: Box::new(map), identity, backing })
 }
 
 /// The format that an image gives its backing image.

@@ -1,5 +1,7 @@
 //! A host that is memory, for tests and fuzzers.
 //!
+//! Images may name each other's files: where a name leads does not depend on which image has it.
+//!
 //! It holds a command to the contract of [`Host`] and [`StepSink`], as the real host does: it panics when a step is
 //! empty, reaches outside a file, writes what has been written, or comes before its output has a length.
 
@@ -16,6 +18,8 @@ use crate::Host;
 #[derive(Debug, Default)]
 pub struct MemoryHost {
     files: Vec<File>,
+    /// Those of the files that images may name.
+    names: BTreeMap<Vec<u8>, FileId>,
     reads: Cell<usize>,
     /// As they are shown, because they borrow.
     steps: RefCell<Vec<String>>,
@@ -41,6 +45,13 @@ impl MemoryHost {
         self
     }
 
+    /// The host with one more file, which is read once an image has named it so.
+    #[must_use]
+    pub fn with_named(mut self, name: impl Into<Vec<u8>>, input: Input) -> Self {
+        self.names.insert(name.into(), self.next_id());
+        self.with_input(input)
+    }
+
     /// The host with one more file, which is written and may become `max_len` bytes long.
     #[must_use]
     pub fn with_output(mut self, max_len: u64) -> Self {
@@ -62,6 +73,10 @@ impl MemoryHost {
     /// The output `file` as the steps so far make it, or `None` while it has no length.
     pub fn output(&self, file: FileId) -> Option<OutputView<'_>> {
         self.output_cell(file).borrow().len.map(|len| OutputView { host: self, file, len })
+    }
+
+    fn next_id(&self) -> FileId {
+        FileId(u32::try_from(self.files.len()).expect("a few files"))
     }
 
     fn input(&self, file: FileId) -> &Input {
@@ -95,8 +110,8 @@ impl Host for MemoryHost {
         self.input(file).named_dmg
     }
 
-    fn open(&self, _from: FileId, _name: &[u8]) -> Result<FileId, Error> {
-        Err(Error::new(ErrorKind::Io, 0, "there are no other files"))
+    fn open(&self, _from: FileId, name: &[u8]) -> Result<FileId, Error> {
+        self.names.get(name).copied().ok_or(Error::new(ErrorKind::Io, 0, "there is no file of that name"))
     }
 
     fn read_exact_at(&self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<(), Error> {

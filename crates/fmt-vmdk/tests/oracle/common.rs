@@ -81,7 +81,7 @@ impl Lab {
                 let missing = Error::new(ErrorKind::Io, 0, "the parent is missing");
                 let (parent_map, _) =
                     self.path(&parent).exists().then(|| self.map(&parent)).ok_or(missing)??;
-                assert!(map.identity().accepts(parent_map.identity()), "not the parent");
+                assert_eq!(map.identity().parent_cid, parent_map.identity().cid, "not the parent");
                 self.we_read(&parent)?
             }
             None => Vec::new(),
