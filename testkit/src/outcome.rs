@@ -7,7 +7,9 @@ use std::process::ExitStatus;
 
 use serde::Deserialize;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
+use crate::disk::hex;
 use crate::tool::Run;
 
 /// What `qemu-img dd` prints, and still exits with 0, when `skip` lies beyond the window.
@@ -89,6 +91,13 @@ pub struct Content {
     pub size: u64,
     /// Their SHA-256, in hexadecimal digits.
     pub sha256: String,
+}
+
+impl Content {
+    /// That of a file of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self { size: bytes.len() as u64, sha256: hex(&Sha256::digest(bytes)) }
+    }
 }
 
 /// A disk image, whatever its layout.
