@@ -10,56 +10,75 @@ use std::time::Instant;
 
 use tempfile::TempDir;
 use testkit::outcome::Exit;
-use testkit::tool::{Run, Tool, require_tool};
+use testkit::qemu::Qemu;
+use testkit::tool::{Run, Tool};
 
 /// How long QEMU gets to open an image.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A QEMU that has `disk.raw` open.
-struct Qemu {
+/// The bytes that are locked of an image that is written to, the first and the last.
+const WRITTEN: [&str; 2] = ["100", "101"];
+/// Those of an image that is read.
+const READ: [&str; 2] = ["100", "100"];
+
+/// The formats, with what makes "disk".
+const IMAGES: &[(&str, &str)] = &[
+    ("raw", "head -c 1000 /dev/zero >disk"),
+    ("qcow2", "qemu-img create -q -f qcow2 disk 70144"),
+    ("vmdk", "qemu-img create -q -f vmdk disk 70144"),
+    ("vpc", "qemu-img create -q -f vpc disk 70144"),
+    ("vhdx", "qemu-img create -q -f vhdx disk 70144"),
+];
+
+/// A directory, and a QEMU that has "disk" in it open.
+struct Holder {
     dir: TempDir,
     process: Child,
 }
 
-impl Qemu {
-    /// One that is given these arguments, and then holds a lock on these bytes; `None` where there is none.
-    fn hold(args: &[&str], bytes: [&str; 2]) -> Option<Self> {
-        require_tool("qemu-io")?;
+impl Holder {
+    /// One that is given these arguments, and has "disk" and all that is behind it open once there is a lock on these bytes
+    /// of `file`.
+    fn new(script: &str, args: &[&str], file: &str, bytes: [&str; 2]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        fs::write(dir.path().join("disk.raw"), [7; 1000]).expect("a file");
+        Qemu::script(dir.path(), script, &[]).expect("an image");
         let mut command = Command::new("qemu-io");
-        command.args(args).args(["-f", "raw", "-c", "sleep 60000", "disk.raw"]).current_dir(dir.path());
+        command.args(args).args(["-c", "sleep 60000", "disk"]).current_dir(dir.path());
         let process = command.stdout(Stdio::null()).spawn().expect("qemu-io starts");
-        let qemu = Self { dir, process };
+        let holder = Self { dir, process };
         let began = Instant::now();
-        while !is_locked(&qemu.dir.path().join("disk.raw"), bytes) {
+        while !is_locked(&holder.dir.path().join(file), bytes) {
             assert!(began.elapsed() < PATIENCE, "qemu-io does not lock the image");
             thread::sleep(Duration::from_millis(5));
         }
-        Some(qemu)
+        holder
     }
 
     fn dd(&self, args: &[&str]) -> Run {
         Tool::named(env!("CARGO_BIN_EXE_instar")).dd(self.dir.path(), args).expect("instar starts")
     }
 
+    fn read(&self, file: &str) -> Vec<u8> {
+        fs::read(self.dir.path().join(file)).expect("it is there")
+    }
+
     #[track_caller]
     fn copies(&self, args: &[&str]) {
         let run = self.dd(args);
-        assert_eq!((run.exit, &*run.stderr), (Exit::Code(0), ""));
+        assert_eq!((run.exit, &*run.stderr), (Exit::Code(0), ""), "{args:?}");
     }
 
     #[track_caller]
     fn refuses(&self, args: &[&str], message: &str) {
+        let before = self.read("disk");
         let run = self.dd(args);
-        assert_eq!((run.exit, &*run.stderr), (Exit::Code(1), message));
-        let content = fs::read(self.dir.path().join("disk.raw")).expect("it is still there");
-        assert_eq!(content, [7; 1000]);
-        assert!(!self.dir.path().join("out.raw").exists());
+        assert_eq!((run.exit, &*run.stderr), (Exit::Code(1), message), "{args:?}");
+        assert!(self.read("disk") == before, "{args:?}");
+        assert!(!self.dir.path().join("out").exists(), "{args:?}");
     }
 }
 
-impl Drop for Qemu {
+impl Drop for Holder {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -77,30 +96,72 @@ fn is_locked(path: &Path, bytes: [&str; 2]) -> bool {
     })
 }
 
-const OUTPUT_IN_USE: &str = "instar: creating 'disk.raw': another process is using it
+const INPUT_WRITTEN: &str = "instar: opening 'disk': another process is writing to it
+  hint: -U reads it all the same; what is copied may then be of different moments
+";
+
+const OUTPUT_IN_USE: &str = "instar: creating 'disk': another process is using it
   hint: wait for the other process, or end it
 ";
 
 #[test]
 fn an_image_that_is_written() {
-    let Some(qemu) = Qemu::hold(&[], ["100", "101"]) else { return };
-    let message = "instar: opening 'disk.raw': another process is writing to it
-  hint: -U reads it all the same; what is copied may then be of different moments
-";
-    qemu.refuses(&["if=disk.raw", "of=out.raw"], message);
-    fs::write(qemu.dir.path().join("in.raw"), [8; 512]).expect("a file");
-    qemu.refuses(&["-U", "if=in.raw", "of=disk.raw"], OUTPUT_IN_USE);
-    qemu.copies(&["-U", "if=disk.raw", "of=out.raw"]);
-    fs::remove_file(qemu.dir.path().join("out.raw")).expect("it was made");
-    let described = |force_share| format!("if=driver=raw,file.filename=disk.raw,force-share={force_share}");
-    qemu.refuses(&["--image-opts", &described("off"), "of=out.raw"], message);
-    qemu.copies(&["--image-opts", &described("on"), "of=out.raw"]);
+    if Qemu::require().is_none() {
+        return;
+    }
+    for (format, script) in IMAGES {
+        let qemu = Holder::new(script, &["-f", format], "disk", WRITTEN);
+        qemu.refuses(&["-f", format, "if=disk", "of=out"], INPUT_WRITTEN);
+        fs::write(qemu.dir.path().join("in"), [8; 512]).expect("a file");
+        for output_format in ["raw", format] {
+            let args = ["-U", "-O", output_format, "if=in", "of=disk"];
+            qemu.refuses(&args, OUTPUT_IN_USE);
+            qemu.refuses(&args[1..], OUTPUT_IN_USE);
+        }
+        qemu.copies(&["-U", "-f", format, "if=disk", "of=out"]);
+        fs::remove_file(qemu.dir.path().join("out")).expect("it was made");
+        let described = |share| format!("if=driver={format},file.filename=disk,force-share={share}");
+        qemu.refuses(&["--image-opts", &described("off"), "of=out"], INPUT_WRITTEN);
+        qemu.copies(&["--image-opts", &described("on"), "of=out"]);
+    }
 }
 
 #[test]
 fn an_image_that_is_read() {
-    let Some(qemu) = Qemu::hold(&["-r"], ["100", "100"]) else { return };
-    fs::write(qemu.dir.path().join("in.raw"), [8; 512]).expect("a file");
-    qemu.refuses(&["if=in.raw", "of=disk.raw"], OUTPUT_IN_USE);
-    qemu.copies(&["if=disk.raw", "of=out.raw"]);
+    if Qemu::require().is_none() {
+        return;
+    }
+    for (format, script) in IMAGES {
+        let qemu = Holder::new(script, &["-r", "-f", format], "disk", READ);
+        fs::write(qemu.dir.path().join("in"), [8; 512]).expect("a file");
+        qemu.refuses(&["-O", format, "if=in", "of=disk"], OUTPUT_IN_USE);
+        qemu.copies(&["-f", format, "if=disk", "of=out"]);
+    }
+}
+
+/// QEMU writes to an image, and reads the one behind it.
+const CHAIN: &str =
+    "qemu-img create -q -f qcow2 base 70144; qemu-img create -q -f qcow2 -b base -F qcow2 disk
+    qemu-img create -q -f qcow2 -b base -F qcow2 other; qemu-img create -q -f qcow2 -b disk -F qcow2 child";
+
+#[test]
+fn an_image_that_others_stand_on() {
+    if Qemu::require().is_none() {
+        return;
+    }
+    let qemu = Holder::new(CHAIN, &["-f", "qcow2"], "base", READ);
+    qemu.refuses(&["if=disk", "of=out"], INPUT_WRITTEN);
+    qemu.copies(&["if=base", "of=out"]);
+    qemu.copies(&["if=other", "of=out"]);
+    fs::remove_file(qemu.dir.path().join("out")).expect("it was made");
+    let message = OUTPUT_IN_USE.replace("disk", "base");
+    fs::write(qemu.dir.path().join("in"), [8; 512]).expect("a file");
+    qemu.refuses(&["if=in", "of=base"], &message);
+
+    // The file that an image names is locked like an input.
+    let message = "instar: 'child' names 'disk': another process is writing to it
+  hint: -U reads it all the same; what is copied may then be of different moments
+";
+    qemu.refuses(&["if=child", "of=out"], message);
+    qemu.copies(&["-U", "if=child", "of=out"]);
 }
