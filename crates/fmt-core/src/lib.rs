@@ -12,6 +12,7 @@
 //! | [`window`] | [`Window`]: a table of any size, through a piece of bounded size |
 //! | [`step`] | [`Step`] and [`StepSink`]: writing, as a list of things to do |
 //! | [`fill`] | [`BlockFill`]: extents of any size into blocks of one size; [`Zeros`]: what becomes of zeros |
+//! | [`growth`] | [`Growth`]: the length of an output, which is not known before it is written |
 //! | [`format`](mod@format) | [`Format`]: the formats by name |
 //! | [`mod@probe`] | [`probe()`]: which format a file's first bytes show |
 //! | [`error`] | [`Error`]: a kind to match on, the place, and words for a person |
@@ -36,6 +37,7 @@ pub mod extent;
 pub mod file;
 pub mod fill;
 pub mod format;
+pub mod growth;
 pub mod math;
 pub mod probe;
 pub mod step;
@@ -47,6 +49,7 @@ pub use extent::{Codec, Compressed, DiskMap, Extent, Source};
 pub use file::{FileId, ReadAt};
 pub use fill::{BlockFill, Zeros};
 pub use format::Format;
+pub use growth::Growth;
 pub use math::{SECTOR, round_up_to_sector};
 pub use probe::probe;
 pub use step::{DiskPlan, PackingPlan, Step, StepSink};

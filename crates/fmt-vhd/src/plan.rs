@@ -3,7 +3,8 @@
 use core::ops::Range;
 
 use fmt_core::{
-    BlockFill, DiskPlan, Error, ErrorKind, Extent, FileId, SECTOR, Source, Step, StepSink, round_up_to_sector,
+    BlockFill, DiskPlan, Error, ErrorKind, Extent, FileId, Growth, SECTOR, Source, Step, StepSink, Zeros,
+    round_up_to_sector,
 };
 use zerocopy::IntoBytes;
 
@@ -50,6 +51,8 @@ pub struct Options {
     /// As in `qemu-img`, the creator is then `qem2` instead of `qemu`. Virtual PC would truncate the disk; everyone
     /// else reads it as it is.
     pub force_size: bool,
+    /// What becomes of zeros. Where they are absent, blocks of zeros are not in a dynamic image.
+    pub zeros: Zeros,
 }
 
 /// The time stamp for a time in seconds since 1970-01-01 00:00:00 UTC, or the nearest that there is.
@@ -134,7 +137,7 @@ pub struct VhdPlan<'s, S> {
     capacity: Capacity,
     /// Where the next extent may begin, and where the last must end: what was asked for, in whole sectors.
     left: Range<u64>,
-    max_len: u64,
+    growth: Growth,
     body: Body,
 }
 
@@ -154,14 +157,16 @@ impl<'s, S: StepSink> VhdPlan<'s, S> {
     pub fn begin(sink: &'s S, file: FileId, size: u64, options: &Options) -> Result<Self, Error> {
         let capacity = Capacity::new(size, options)?;
         let max_len = max_len(size, options)?;
-        sink.step(Step::SetLen { file, len: max_len })?;
-        let body = match options.subformat {
-            Subformat::Fixed => Body::Fixed(Fixed { written: 0 }),
-            Subformat::Dynamic => Body::Dynamic(Dynamic::new(capacity.size)),
+        let (body, first) = match options.subformat {
+            Subformat::Fixed => (Body::Fixed(Fixed { written: 0 }), max_len),
+            Subformat::Dynamic => {
+                (Body::Dynamic(Dynamic::new(capacity.size, options.zeros)), blocks_offset(capacity.size))
+            }
         };
+        let growth = Growth::begin(sink, file, options.zeros, first, max_len)?;
         // Less than the capacity, which fits.
         let left = 0..size.next_multiple_of(SECTOR);
-        Ok(Self { sink, file, options: *options, capacity, left, max_len, body })
+        Ok(Self { sink, file, options: *options, capacity, left, growth, body })
     }
 
     fn write(&self, dst: u64, bytes: &[u8]) -> Result<(), Error> {
@@ -181,7 +186,7 @@ impl<S: StepSink> DiskPlan for VhdPlan<'_, S> {
         self.left.start = extent.end();
         match &mut self.body {
             Body::Fixed(fixed) => fixed.extent(self.sink, self.file, extent),
-            Body::Dynamic(dynamic) => dynamic.extent(self.sink, self.file, extent),
+            Body::Dynamic(dynamic) => dynamic.extent(self.sink, self.file, extent, &mut self.growth),
         }
     }
 
@@ -197,9 +202,10 @@ impl<S: StepSink> DiskPlan for VhdPlan<'_, S> {
                 len
             }
         };
+        let end = len + FOOTER_LEN;
+        self.growth.reserve(self.sink, end)?;
         self.write(len, footer.as_bytes())?;
-        let len = len + FOOTER_LEN;
-        if len == self.max_len { Ok(()) } else { self.sink.step(Step::SetLen { file: self.file, len }) }
+        self.growth.finish(self.sink, end)
     }
 }
 
@@ -213,16 +219,23 @@ struct Dynamic {
 }
 
 impl Dynamic {
-    fn new(size: u64) -> Self {
+    fn new(size: u64, zeros: Zeros) -> Self {
         let table = TableWriter::new(TABLE_OFFSET, size.div_ceil(BLOCK_LEN));
-        Self { fill: BlockFill::new(BLOCK_LEN), table, next: blocks_offset(size) }
+        Self { fill: BlockFill::new(BLOCK_LEN).with_zeros(zeros), table, next: blocks_offset(size) }
     }
 
-    fn extent<S: StepSink>(&mut self, sink: &S, file: FileId, extent: Extent) -> Result<(), Error> {
+    fn extent<S: StepSink>(
+        &mut self,
+        sink: &S,
+        file: FileId,
+        extent: Extent,
+        growth: &mut Growth,
+    ) -> Result<(), Error> {
         let Self { fill, table, next } = self;
         fill.extent(sink, file, extent, |index| {
             let at = *next;
             *next += BITMAP_LEN + BLOCK_LEN;
+            growth.reserve(sink, *next)?;
             table.set(sink, file, index, at / SECTOR)?;
             sink.step(Step::Write { file, dst: at, bytes: &BITMAP })?;
             Ok(at + BITMAP_LEN)

@@ -11,7 +11,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fmt_core::{DiskMap, DiskPlan, Extent, FileId, Source};
+use fmt_core::{DiskMap, DiskPlan, Extent, FileId, Source, Zeros};
 use fmt_vhd::{Options, Subformat, VhdMap, VhdPlan, raw};
 use tempfile::TempDir;
 use testing::{IMAGE, INPUT, Image, Output, Random, disk_bytes, fixed_image};
@@ -103,6 +103,7 @@ fn options_of(image: &[u8]) -> Options {
         time_stamp: footer.time_stamp.get(),
         subformat,
         force_size: &footer.creator_application == b"qem2",
+        zeros: Zeros::Written,
     }
 }
 
@@ -317,6 +318,31 @@ fn fixed_images_and_forced_sizes_are_those_of_convert() {
             assert!(ours == theirs, "another file for {options} {len}");
             assert_eq!(VhdMap::open(theirs.as_slice(), FileId(0)).unwrap().virtual_size() % 512, 0);
         }
+    }
+}
+
+/// As `qemu-img convert` writes it: blocks of zeros are not in the file. Every byte is the same.
+#[test]
+fn absent_zeros_are_those_of_convert() {
+    let Some(qemu) = Oracle::new("absent_zeros_are_those_of_convert") else { return };
+    let mut disk = vec![0; 21 << 20];
+    disk[5 << 20..][..6 << 20].copy_from_slice(&Random(9).bytes(6 << 20));
+    disk[18 << 20..][..4096].copy_from_slice(&Random(9).bytes(4096));
+    qemu.write("in.raw", &disk);
+    for options in ["subformat=dynamic", "subformat=fixed"] {
+        qemu.img(&["convert", "-f", "raw", "-O", "vpc", "-o", options, "in.raw", "theirs.vhd"]);
+        let theirs = qemu.read("theirs.vhd");
+        let output = Output::new(&disk);
+        let options = Options { zeros: Zeros::Absent, ..options_of(&theirs) };
+        let mut plan = VhdPlan::begin(&output, IMAGE, disk.len() as u64, &options).unwrap();
+        for start in (0..disk.len()).step_by(4096) {
+            let is_zero = disk[start..][..4096].iter().all(|&byte| byte == 0);
+            let (start, len) = (start as u64, 4096);
+            let source = if is_zero { Source::Zero } else { Source::Data { file: INPUT, offset: start } };
+            plan.extent(Extent { start, len, source }).unwrap();
+        }
+        plan.finish().unwrap();
+        assert!(output.into_bytes() == theirs, "another file for {:?}", options.subformat);
     }
 }
 

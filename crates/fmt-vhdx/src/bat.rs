@@ -39,6 +39,11 @@ impl BatEntry {
     const STATE: u64 = 7;
     const FULLY_PRESENT: u64 = 6;
 
+    /// The entry of a block that nothing is said about, and of a sector bitmap block that is not in the file.
+    pub const NOT_PRESENT: Self = Self(0);
+    /// The entry of a block of zeros.
+    pub const ZERO: Self = Self(2);
+
     /// The entry of a block that lies in the file at byte `offset`, a multiple of 1 MiB.
     #[must_use]
     pub const fn fully_present(offset: u64) -> Self {

@@ -1,6 +1,6 @@
 //! Where everything goes in a file being written: headers, log, BAT, metadata, payload blocks, in this order.
 
-use fmt_core::{Error, ErrorKind, round_up_to_sector};
+use fmt_core::{Error, ErrorKind, Zeros, round_up_to_sector};
 
 use crate::bat::{BatLayout, ENTRY_LEN};
 use crate::metadata::{BLOCK_SIZES, MAX_VIRTUAL_SIZE};
@@ -26,6 +26,10 @@ pub struct Options {
     pub log_size: u32,
     /// Whether blocks are allocated as they are written, or all of them.
     pub subformat: Subformat,
+    /// What becomes of zeros. Where they are absent, blocks of zeros are not in a dynamic file.
+    pub zeros: Zeros,
+    /// Whether blocks that are not in the file are said to be zeros, as `qemu-img` does it, instead of not to be present.
+    pub block_state_zero: bool,
 }
 
 /// Whether a file grows with its disk.
@@ -39,11 +43,19 @@ pub enum Subformat {
 }
 
 impl Options {
-    /// A dynamic disk with the default block size and a log of 1 MiB.
+    /// A dynamic disk with the default block size and a log of 1 MiB, and zeros that are written.
     #[must_use]
     pub const fn new(file_write_guid: Guid, data_write_guid: Guid, disk_id: Guid) -> Self {
-        let (block_size, log_size, subformat) = (None, 1 << 20, Subformat::Dynamic);
-        Self { file_write_guid, data_write_guid, disk_id, block_size, log_size, subformat }
+        Self {
+            file_write_guid,
+            data_write_guid,
+            disk_id,
+            block_size: None,
+            log_size: 1 << 20,
+            subformat: Subformat::Dynamic,
+            zeros: Zeros::Written,
+            block_state_zero: false,
+        }
     }
 
     /// How many bytes long the file of a disk of `size` bytes can become: exactly so long if all blocks are written.

@@ -2,9 +2,9 @@
 
 use alloc::vec::Vec;
 
-use fmt_core::{BlockFill, DiskPlan, Error, ErrorKind, Extent, FileId, Source, Step, StepSink};
+use fmt_core::{BlockFill, DiskPlan, Error, ErrorKind, Extent, FileId, Growth, Source, Step, StepSink};
 
-use crate::bat::{BatEntry, ENTRY_LEN};
+use crate::bat::{BatEntry, BatLayout, ENTRY_LEN};
 use crate::emit;
 use crate::layout::{Layout, Options, Subformat};
 use crate::region::Region;
@@ -24,6 +24,7 @@ pub struct VhdxPlan<'s, S> {
     options: Options,
     fill: BlockFill,
     blocks: Blocks,
+    growth: Growth,
 }
 
 impl<'s, S: StepSink> VhdxPlan<'s, S> {
@@ -35,20 +36,22 @@ impl<'s, S: StepSink> VhdxPlan<'s, S> {
     /// Those of [`Options::max_len`], before any step; and those of the sink.
     pub fn begin(sink: &'s S, file: FileId, size: u64, options: &Options) -> Result<Self, Error> {
         let layout = Layout::new(size, options)?;
-        sink.step(Step::SetLen { file, len: layout.block_at(layout.blocks.blocks) })?;
+        let max = layout.block_at(layout.blocks.blocks);
+        let first = if options.subformat == Subformat::Fixed { max } else { layout.data_at };
         Ok(Self {
             sink,
             file,
             options: *options,
-            fill: BlockFill::new(layout.blocks.block_size),
-            blocks: Blocks::new(layout, options.subformat),
+            fill: BlockFill::new(layout.blocks.block_size).with_zeros(options.zeros),
+            blocks: Blocks::new(layout, options),
+            growth: Growth::begin(sink, file, options.zeros, first, max)?,
         })
     }
 }
 
 impl<S: StepSink> DiskPlan for VhdxPlan<'_, S> {
     fn extent(&mut self, extent: Extent) -> Result<(), Error> {
-        let Self { sink, file, fill, blocks, .. } = self;
+        let Self { sink, file, fill, blocks, growth, .. } = self;
         if extent.end() > blocks.layout.size {
             return Err(Error::new(
                 ErrorKind::Corrupt,
@@ -56,7 +59,7 @@ impl<S: StepSink> DiskPlan for VhdxPlan<'_, S> {
                 "an extent reaches beyond the disk's end",
             ));
         }
-        fill.extent(*sink, *file, extent, |block| blocks.allocate(*sink, *file, block))
+        fill.extent(*sink, *file, extent, |block| blocks.allocate(*sink, *file, growth, block))
     }
 
     fn finish(mut self) -> Result<(), Error> {
@@ -64,10 +67,7 @@ impl<S: StepSink> DiskPlan for VhdxPlan<'_, S> {
         self.fill.finish(sink, file)?;
         let allocated = self.blocks.finish(sink, file)?;
         emit::write(sink, file, &layout, &self.options)?;
-        match layout.block_at(allocated) {
-            len if allocated < layout.blocks.blocks => sink.step(Step::SetLen { file, len }),
-            _ => Ok(()),
-        }
+        self.growth.finish(sink, layout.block_at(allocated))
     }
 }
 
@@ -82,12 +82,20 @@ struct Blocks {
 }
 
 impl Blocks {
-    const fn new(layout: Layout, subformat: Subformat) -> Self {
-        Self { layout, subformat, bat: BatWriter::new(layout.bat), allocated: 0 }
+    const fn new(layout: Layout, options: &Options) -> Self {
+        let absent = if options.block_state_zero { BatEntry::ZERO } else { BatEntry::NOT_PRESENT };
+        let bat = BatWriter::new(layout.bat, layout.blocks, absent);
+        Self { layout, subformat: options.subformat, bat, allocated: 0 }
     }
 
     /// The byte offset in the file for payload block `block`, which must lie behind all before.
-    fn allocate<S: StepSink>(&mut self, sink: &S, file: FileId, block: u64) -> Result<u64, Error> {
+    fn allocate<S: StepSink>(
+        &mut self,
+        sink: &S,
+        file: FileId,
+        growth: &mut Growth,
+        block: u64,
+    ) -> Result<u64, Error> {
         if self.subformat == Subformat::Fixed {
             self.fill_up_to(sink, file, block)?;
         }
@@ -95,6 +103,7 @@ impl Blocks {
         let index = self.layout.blocks.payload_index(block);
         self.bat.put(sink, file, index, BatEntry::fully_present(offset))?;
         self.allocated += 1;
+        growth.reserve(sink, self.layout.block_at(self.allocated))?;
         Ok(offset)
     }
 
@@ -121,10 +130,13 @@ impl Blocks {
     }
 }
 
-/// Writes the BAT from its first entry to its last. Entries that are not put are zeros: blocks that are not present.
+/// Writes the BAT from its first entry to its last, then zeros to the region's end.
 #[derive(Debug)]
 struct BatWriter {
     region: Region,
+    blocks: BatLayout,
+    /// The entry of a payload block that is not put.
+    absent: BatEntry,
     /// How many bytes of the region have been written.
     written: u64,
     /// What comes next, not written yet. Never more than [`BAT_PIECE`].
@@ -132,21 +144,43 @@ struct BatWriter {
 }
 
 impl BatWriter {
-    const fn new(region: Region) -> Self {
-        Self { region, written: 0, next: Vec::new() }
+    const fn new(region: Region, blocks: BatLayout, absent: BatEntry) -> Self {
+        Self { region, blocks, absent, written: 0, next: Vec::new() }
     }
 
     /// Puts `entry` at `index`, which must be larger than that of the entry before.
     fn put<S: StepSink>(&mut self, sink: &S, file: FileId, index: u64, entry: BatEntry) -> Result<(), Error> {
-        self.zeros_to(sink, file, index * ENTRY_LEN)?;
-        self.next.extend(entry.0.to_le_bytes());
-        if self.next.len() >= BAT_PIECE { self.flush(sink, file) } else { Ok(()) }
+        self.absent_to(sink, file, index)?;
+        self.push(sink, file, entry)
     }
 
     fn finish<S: StepSink>(mut self, sink: &S, file: FileId) -> Result<(), Error> {
+        self.absent_to(sink, file, self.blocks.entries(false))?;
         self.flush(sink, file)?;
         let Region { at, len } = self.region;
         zero(sink, file, at + self.written, len.saturating_sub(self.written))
+    }
+
+    /// Goes on up to entry `end` with what is not in the file.
+    fn absent_to<S: StepSink>(&mut self, sink: &S, file: FileId, end: u64) -> Result<(), Error> {
+        if self.absent == BatEntry::NOT_PRESENT {
+            return self.zeros_to(sink, file, end * ENTRY_LEN);
+        }
+        for index in self.entries()..end {
+            let entry = if self.blocks.is_bitmap(index) { BatEntry::NOT_PRESENT } else { self.absent };
+            self.push(sink, file, entry)?;
+        }
+        Ok(())
+    }
+
+    /// How many entries there are so far.
+    fn entries(&self) -> u64 {
+        (self.written + self.next.len() as u64) / ENTRY_LEN
+    }
+
+    fn push<S: StepSink>(&mut self, sink: &S, file: FileId, entry: BatEntry) -> Result<(), Error> {
+        self.next.extend(entry.0.to_le_bytes());
+        if self.next.len() >= BAT_PIECE { self.flush(sink, file) } else { Ok(()) }
     }
 
     /// Goes on with zeros up to byte `end` of the region.

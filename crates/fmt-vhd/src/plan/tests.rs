@@ -5,8 +5,13 @@ use crate::testing::{IMAGE, INPUT, Output, Random, disk_bytes};
 use crate::{VhdMap, raw};
 use fmt_core::DiskMap;
 
-const FIXED: Options =
-    Options { unique_id: [0; 16], time_stamp: 0, subformat: Subformat::Fixed, force_size: false };
+const FIXED: Options = Options {
+    unique_id: [0; 16],
+    time_stamp: 0,
+    subformat: Subformat::Fixed,
+    force_size: false,
+    zeros: Zeros::Written,
+};
 const DYNAMIC: Options = Options { subformat: Subformat::Dynamic, ..FIXED };
 
 /// Extents as start, length, and whether they are data.

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::FileExt as _;
 
-use fmt_core::{DiskMap, ErrorKind, Extent, ReadAt, Source};
+use fmt_core::{DiskMap, ErrorKind, Extent, ReadAt, Source, Zeros};
 use fmt_vhdx::{Options, Subformat, VhdxPlan};
 
 use crate::common::{MIB, OUTPUT, Out, data, input, options, write, zero};
@@ -156,6 +156,47 @@ fn other_options() {
         let size = format!("\"cluster-size\": {}", mib << 20);
         assert!(qemu.info("ours.vhdx").contains(&size));
     }
+}
+
+/// As `qemu-img convert` writes it: blocks of zeros are not in the file, and the BAT says what they are.
+#[test]
+fn absent_zeros_are_not_in_the_file() {
+    let Some(qemu) = Qemu::new() else { return };
+    let extents = [
+        zero(0, 5 * MIB),
+        data(5 * MIB, 100),
+        zero(5 * MIB + 100, 20 * MIB),
+        data(40 * MIB, MIB),
+        zero(41 * MIB, 9 * MIB),
+    ];
+    for (block_state_zero, option) in [(true, "block_size=2M"), (false, "block_size=2M,block_state_zero=off")]
+    {
+        let sparse =
+            Options { block_size: Some(2 << 20), zeros: Zeros::Absent, block_state_zero, ..options() };
+        let len = written(&qemu, 50 * MIB, &sparse, &extents);
+        assert_eq!(len, 4 * MIB + 2 * (2 << 20), "the head, and two blocks");
+        qemu.img(&["convert", "-f", "raw", "-O", "vhdx", "-o", option, "expected.raw", "theirs.vhdx"]);
+        assert_eq!(qemu.info("ours.vhdx"), qemu.info("theirs.vhdx"));
+        assert!(len <= std::fs::metadata(qemu.path("theirs.vhdx")).unwrap().len());
+        let bat = |name: &str| -> Vec<u8> {
+            qemu.bytes(name)[2 << 20..][..25 * 8].chunks_exact(8).map(|entry| entry[0] & 7).collect()
+        };
+        assert_eq!(bat("ours.vhdx"), bat("theirs.vhdx"), "the same states");
+    }
+}
+
+/// The entries between those of payload blocks are those of bitmaps, and no blocks of zeros.
+#[test]
+fn states_of_zeros_leave_bitmaps_alone() {
+    let Some(qemu) = Qemu::new() else { return };
+    let sparse =
+        Options { block_size: Some(1 << 20), zeros: Zeros::Absent, block_state_zero: true, ..options() };
+    written(&qemu, 9000 * MIB, &sparse, &[data(8999 * MIB, MIB)]);
+    let states: Vec<u8> =
+        qemu.bytes("ours.vhdx")[2 << 20..][..9002 * 8].chunks_exact(8).map(|entry| entry[0] & 7).collect();
+    let mut expected = vec![2; 9002];
+    (expected[4096], expected[8193], expected[9001]) = (0, 0, 6);
+    assert!(states == expected);
 }
 
 /// Nothing that is read may come from what the file held before: it could be a block device.

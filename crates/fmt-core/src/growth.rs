@@ -1,0 +1,125 @@
+//! The length of an output, which is not known before it is written.
+
+use core::ops::RangeInclusive;
+
+use crate::{Error, FileId, Step, StepSink, Zeros};
+
+/// How much longer a file becomes at least when it is too short, in bytes: an eighth, within these bounds. Each time,
+/// all that was said before is waited for; and what is more than is needed may be more than a device has.
+const STEP: RangeInclusive<u64> = (4 << 20)..=(64 << 30);
+
+/// The length of an output as it is written.
+///
+/// Where zeros are [written](Zeros::Written), the file gets the most that it can need at once. Where they are
+/// [absent](Zeros::Absent), that may be far more than it will need, and more than any file system allows: the file grows.
+#[derive(Debug)]
+pub struct Growth {
+    file: FileId,
+    /// Its length so far in bytes.
+    len: u64,
+    /// The length that it will not need to exceed.
+    max: u64,
+}
+
+impl Growth {
+    /// Gives the output `file` its first length: `max` bytes, the most that it can need, or `first`, what it begins with.
+    ///
+    /// # Errors
+    ///
+    /// Those of the sink.
+    pub fn begin<S: StepSink>(
+        sink: &S,
+        file: FileId,
+        zeros: Zeros,
+        first: u64,
+        max: u64,
+    ) -> Result<Self, Error> {
+        let len = match zeros {
+            Zeros::Written => max,
+            Zeros::Absent => first.min(max),
+        };
+        sink.step(Step::SetLen { file, len })?;
+        Ok(Self { file, len, max })
+    }
+
+    /// Makes the file long enough to have a byte before byte `end`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the sink.
+    pub fn reserve<S: StepSink>(&mut self, sink: &S, end: u64) -> Result<(), Error> {
+        if end <= self.len {
+            return Ok(());
+        }
+        let more = (self.len / 8).clamp(*STEP.start(), *STEP.end());
+        self.set(sink, self.len.saturating_add(more).min(self.max).max(end))
+    }
+
+    /// Ends with a file of `len` bytes.
+    ///
+    /// # Errors
+    ///
+    /// Those of the sink.
+    pub fn finish<S: StepSink>(mut self, sink: &S, len: u64) -> Result<(), Error> {
+        self.set(sink, len)
+    }
+
+    fn set<S: StepSink>(&mut self, sink: &S, len: u64) -> Result<(), Error> {
+        if len == self.len {
+            return Ok(());
+        }
+        self.len = len;
+        sink.step(Step::SetLen { file: self.file, len })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+    use core::cell::RefCell;
+
+    use super::*;
+
+    const FILE: FileId = FileId(1);
+
+    #[derive(Default)]
+    struct Lengths(RefCell<Vec<u64>>);
+
+    impl StepSink for Lengths {
+        fn step(&self, step: Step<'_>) -> Result<(), Error> {
+            let Step::SetLen { len, .. } = step else { panic!("{step:?}") };
+            self.0.borrow_mut().push(len);
+            Ok(())
+        }
+    }
+
+    fn lengths(zeros: Zeros, first: u64, max: u64, ends: &[u64], last: u64) -> Vec<u64> {
+        let lengths = Lengths::default();
+        let mut growth = Growth::begin(&lengths, FILE, zeros, first, max).unwrap();
+        ends.iter().for_each(|&end| growth.reserve(&lengths, end).unwrap());
+        growth.finish(&lengths, last).unwrap();
+        lengths.0.into_inner()
+    }
+
+    #[test]
+    fn a_dense_file_is_sized_once() {
+        assert_eq!(lengths(Zeros::Written, 10, 1000, &[20, 1000], 1000), [1000]);
+        assert_eq!(lengths(Zeros::Written, 10, 1000, &[20], 900), [1000, 900]);
+    }
+
+    #[test]
+    fn a_sparse_file_grows_in_few_steps() {
+        const GIB: u64 = 1 << 30;
+        let ends: Vec<_> = (0..GIB).step_by(65536).collect();
+        let found = lengths(Zeros::Absent, 10, 1 << 60, &ends, GIB);
+        assert!(found.len() < 60, "{}", found.len());
+        assert_eq!((found[0], found.last()), (10, Some(&GIB)));
+        assert!(found.iter().rev().skip(1).is_sorted_by(|longer, shorter| longer > shorter));
+    }
+
+    #[test]
+    fn no_file_grows_beyond_what_it_can_need() {
+        assert_eq!(lengths(Zeros::Absent, 10, 50, &[20, 50], 50), [10, 50]);
+        assert_eq!(lengths(Zeros::Absent, 10, 5, &[], 5), [5]);
+    }
+}
