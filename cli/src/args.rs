@@ -12,16 +12,29 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 use uuid::Uuid;
 
 use crate::console;
+use crate::sandbox::Wanted;
 
 /// Copy and convert disk images that you do not trust.
 ///
-/// instar does what qemu-img does, with the same options and exit codes. What reads an image runs in a virtual machine
-/// that can do nothing but compute; the rest of instar only moves bytes.
+/// instar does what qemu-img does, with the same options and exit codes. What reads an image runs in a sandbox that can
+/// do nothing but compute; the rest of instar only moves bytes.
 #[derive(Debug, Parser)]
 #[command(name = "instar", version, infer_long_args = true, args_override_self = true)]
-struct Args {
+pub(crate) struct Args {
+    /// What images are read in. The environment variable INSTAR_SANDBOX says the same; where both want something
+    /// else, it is `kvm`
+    #[arg(
+        long,
+        value_name = "SANDBOX",
+        value_enum,
+        default_value = "auto",
+        global = true,
+        display_order = 99
+    )]
+    pub(crate) sandbox: Wanted,
+
     #[command(subcommand)]
-    subcommand: Subcommand,
+    pub(crate) subcommand: Subcommand,
 }
 
 /// What to do.
@@ -98,13 +111,13 @@ Examples:
   instar dd -f raw if=disk.img of=second-gigabyte.img bs=1G skip=1 count=2";
 
 /// Reads the command line. Where it asks for help, or is wrong, that has been said; the exit code is returned.
-pub(crate) fn parse() -> Result<Subcommand, ExitCode> {
+pub(crate) fn parse() -> Result<Args, ExitCode> {
     let operands_end_options = std::env::var_os("POSIXLY_CORRECT").is_some();
     let command = Args::command().mut_subcommand("dd", |dd| {
         dd.infer_long_args(true).mut_arg("operands", |arg| arg.trailing_var_arg(operands_end_options))
     });
     let args = command.try_get_matches().and_then(|matches| Args::from_arg_matches(&matches));
-    args.map(|args| args.subcommand).map_err(|error| answer(&error))
+    args.map_err(|error| answer(&error))
 }
 
 /// Prints what clap has to say instead of a command line: help on stdout, or what is wrong with it on stderr.

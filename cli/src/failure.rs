@@ -22,6 +22,8 @@ pub(crate) enum Failure {
     OutOfRange { operand: &'static str, min: u64, max: u64 },
     /// An environment variable that is no time: its name, and its value.
     NotASecond(&'static str, OsString),
+    /// An environment variable that names no sandbox: its name, and its value.
+    UnknownSandbox(&'static str, OsString),
     /// A required operand is not there.
     Missing(&'static str),
     /// There is no format of that name.
@@ -69,6 +71,9 @@ impl fmt::Display for Failure {
             Self::NotASecond(name, value) => {
                 write!(f, "invalid {name}: '{}' is not a number of seconds", shown(value))?;
             }
+            Self::UnknownSandbox(name, value) => {
+                write!(f, "invalid {name}: '{}' is not a sandbox", shown(value))?;
+            }
             Self::Missing(operand) => {
                 write!(f, "no {operand}= was given: both an input and an output are needed")?;
             }
@@ -113,6 +118,7 @@ impl Failure {
                 "a passphrase on a command line can be read by every user of the machine, and is kept in histories"
                     .to_owned(),
             ),
+            Self::UnknownSandbox(..) => Some("the sandboxes are auto, kvm and process".to_owned()),
             Self::UnknownFormat(_) => {
                 let names: Vec<_> = Format::ALL.iter().map(|format| format.name()).collect();
                 Some(format!("the formats are {}", names.join(", ")))
@@ -151,6 +157,10 @@ fn run_hint(error: &Error) -> Option<String> {
         Error::Kvm(KvmError::Forbidden) => {
             "let this user in (sudo usermod -aG kvm \"$USER\", then log in again), or pass the device into the \
              container with its permissions"
+        }
+        Error::Process(_) => {
+            "images are read in a sandbox or not at all: this one needs Linux 5.9, seccomp filters, and programs that run \
+             from memory (sysctl vm.memfd_noexec below 2); the other one, --sandbox kvm, needs /dev/kvm"
         }
         Error::Image(failure) if failure.kind == FailureKind::UnsupportedFormat && failure.is_input => {
             "-f raw copies the file's bytes as they are"

@@ -6,6 +6,7 @@
 //! | `commands` | one module per subcommand: its operands, its request to the guest, its report to the user |
 //! | `filename` | what a name on the command line stands for |
 //! | `identity` | what a new image is called and when it was made |
+//! | `sandbox` | which sandbox the user wants guests to run in |
 //! | `failure` | why a command failed, in words that say what to do |
 //! | `console` | messages, the progress bar, the status line |
 //! | `signals` | the signals that ask for something |
@@ -18,12 +19,14 @@ mod console;
 mod failure;
 mod filename;
 mod identity;
+mod sandbox;
 mod signals;
 
 use std::process::ExitCode;
 
-use args::Subcommand;
+use args::{Args, Subcommand};
 use console::Console;
+use failure::Failure;
 use signals::Signals;
 
 fn main() -> ExitCode {
@@ -34,14 +37,12 @@ fn main() -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(&format!("signal handlers cannot be installed: {error}")),
     };
-    let subcommand = match args::parse() {
-        Ok(subcommand) => subcommand,
+    let args = match args::parse() {
+        Ok(args) => args,
         Err(code) => return code,
     };
     let mut console = Console::new(&signals);
-    let result = match subcommand {
-        Subcommand::Dd(args) => commands::dd::run(&args, &mut console),
-    };
+    let result = run(&args, &mut console);
     console.clear();
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -50,6 +51,13 @@ fn main() -> ExitCode {
             signals.die_of_interruption();
             code
         }
+    }
+}
+
+fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
+    let sandboxes = sandbox::of(args.sandbox)?;
+    match &args.subcommand {
+        Subcommand::Dd(args) => commands::dd::run(args, &sandboxes, console),
     }
 }
 

@@ -56,6 +56,7 @@ fn usage() {
         &["dd", "if=disk.raw"],
         &["dd", "of=out"],
         &["dd", "--nosuch", "if=disk.raw", "of=out"],
+        &["dd", "--sandbox", "none", "if=disk.raw", "of=out"],
         &["dd", "if=disk.raw", "of=out", "-f"],
         &["dd", "seek=1", "if=disk.raw", "of=out"],
         &["dd", "disk.raw", "out"],

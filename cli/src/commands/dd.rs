@@ -8,7 +8,7 @@ use dd_window::{BlockCount, BlockSize, Blocks, OperandError};
 use fmt_core::Format;
 use guest_abi::dd::{FORMAT_NAME_LEN, NO_COUNT, Report, Request, SKIPPED_PAST_END};
 use vmm::files::FileKind;
-use vmm::{Files, GuestImage, Job, Limits, confine, shown};
+use vmm::{Files, GuestImage, Job, Limits, Sandboxes, confine, shown};
 use zerocopy::IntoBytes;
 
 use crate::args::DdArgs;
@@ -29,7 +29,7 @@ const MAX_OVERHEAD: u64 = 1 << 28;
 const MIN_DISK_PER_TABLE: u64 = 32;
 
 /// Copies what the command line says.
-pub(crate) fn run(args: &DdArgs, console: &mut Console) -> Result<(), Failure> {
+pub(crate) fn run(args: &DdArgs, sandboxes: &Sandboxes, console: &mut Console) -> Result<(), Failure> {
     let operands = Operands::parse(&args.operands)?;
     let input = operands.input.ok_or(Failure::Missing("if"))?;
     let output = operands.output.ok_or(Failure::Missing("of"))?;
@@ -56,18 +56,25 @@ pub(crate) fn run(args: &DdArgs, console: &mut Console) -> Result<(), Failure> {
     }
 
     let limits = limits(&operands.blocks);
-    let report = copy(&request, limits, files, console)?;
+    let report = copy(&request, limits, files, sandboxes, console)?;
     if report.flags & SKIPPED_PAST_END != 0 {
         console.warn(&format!("{}: cannot skip to specified offset", shown(&input.path)));
     }
     Ok(())
 }
 
-fn copy(request: &Request, limits: Limits, files: Files, console: &mut Console) -> Result<Report, Failure> {
+fn copy(
+    request: &Request,
+    limits: Limits,
+    files: Files,
+    sandboxes: &Sandboxes,
+    console: &mut Console,
+) -> Result<Report, Failure> {
     let image = GuestImage::parse(guest_images::DD).expect("the guest was built with this program");
     let job = Job {
         image: &image,
         request: request.as_bytes(),
+        sandboxes,
         limits,
         guest_time: GUEST_TIME,
         confine: confine::enter,

@@ -31,7 +31,18 @@ pub struct Header {
     pub file_count: u32,
     /// The length of the request in bytes.
     pub request_len: u32,
+    /// How the guest rings: [`BELL_STORE`] or [`BELL_PIPE`].
+    pub bell: u32,
+    /// 0.
+    pub reserved: u32,
 }
+
+/// In a virtual machine: a write to [`DOORBELL_ADDR`](crate::layout::DOORBELL_ADDR).
+pub const BELL_STORE: u32 = 1;
+
+/// In a process: one byte to [`RING_FD`](crate::loader::RING_FD), then one from
+/// [`ANSWER_FD`](crate::loader::ANSWER_FD).
+pub const BELL_PIPE: u32 = 2;
 
 /// One file that takes part in the command.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

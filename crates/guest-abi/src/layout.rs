@@ -7,7 +7,8 @@
 //! 0x40_0000  the guest binary             code: read, execute; constants: read; variables: read, write
 //! 0x60_0000  stack, growing down to here  read, write
 //! 0x80_0000  heap                         read, write
-//! 0x200_0000 doorbell                     write; there is no memory
+//! 0x200_0000 doorbell                     write; there is no memory. In a virtual machine only
+//! 0x300_0000 loader                       read, execute. In a process only
 //! ```
 //!
 //! Between any two of them lie unmapped pages.
@@ -45,5 +46,5 @@ pub const HEAP_LEN: u64 = (16 << 20) - PAGE_SIZE;
 /// How much memory there is, from address 0. Most of it is never touched.
 pub const MEMORY_LEN: u64 = 0x200_0000;
 
-/// Where the doorbell is: the guest rings it by writing any four bytes to this address.
+/// Where the doorbell of a virtual machine is: the guest rings it by writing any four bytes to this address.
 pub const DOORBELL_ADDR: u64 = 0x200_0000;

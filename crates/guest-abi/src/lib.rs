@@ -10,6 +10,7 @@
 //! | [`boot`] | what the guest is told when it starts: the files, and the request |
 //! | [`exchange`] | what the guest says at a doorbell: operations, and how it ended |
 //! | [`identity`] | what a new image is called and when it was made |
+//! | [`loader`] | how the sandbox that is a process comes to be |
 //! | [`dd`] | the request and the report of `instar dd` |
 //!
 //! All records are little-endian, as the one architecture they are for, without padding, and valid for any bytes:
@@ -25,6 +26,7 @@ pub mod dd;
 pub mod exchange;
 pub mod identity;
 pub mod layout;
+pub mod loader;
 
 /// The version of all that is defined here. A guest carries it in a note, [`NOTE_NAME`], and the host refuses another.
 pub const ABI_VERSION: u32 = 3;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::exec::ExecError;
 use crate::kvm::KvmError;
+use crate::process::ProcessError;
 use crate::ring::FailureKind;
 use crate::sandbox::GuestFault;
 use crate::shown::shown;
@@ -13,9 +14,12 @@ use crate::shown::shown;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// There is no sandbox to run a guest in.
+    /// There is no virtual machine to run a guest in.
     #[error(transparent)]
     Kvm(#[from] KvmError),
+    /// There is no process to run a guest in.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
     /// The guest found that a file is not what it would have to be.
     #[error(transparent)]
     Image(#[from] ImageFailure),

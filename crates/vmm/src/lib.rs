@@ -8,6 +8,9 @@
 //! | [`session`] | [`Job`]: one command, from its files to its report |
 //! | [`sandbox`] | what runs a guest, and the ways in which a guest ends badly |
 //! | [`kvm`] | the sandbox that is a virtual machine |
+//! | [`process`] | the sandbox that is a process |
+//! | [`choice`] | which of the two |
+//! | `space` | what a guest finds in its address space |
 //! | [`image`] | a guest binary, taken apart |
 //! | `ring` | what the guest said with one ring of the doorbell |
 //! | [`exec`] | what it asked for: checked, merged, and done on all processors |
@@ -16,21 +19,25 @@
 //! | [`error`](mod@error) | every way a command can end other than well |
 //! | [`shown()`] | text that users or images' authors wrote, as messages show it |
 //!
-//! `unsafe` is in [`kvm`] alone.
+//! `unsafe` is in [`kvm`] and [`process`] alone.
 
 #![deny(unsafe_code)]
 
+pub mod choice;
 pub mod confine;
 pub mod error;
 pub mod exec;
 pub mod files;
 pub mod image;
 pub mod kvm;
+pub mod process;
 mod ring;
 pub mod sandbox;
 pub mod session;
 mod shown;
+mod space;
 
+pub use choice::{Choice, Sandboxes};
 pub use error::{Error, Failed};
 pub use exec::{Limits, Observer};
 pub use files::{FileId, Files};

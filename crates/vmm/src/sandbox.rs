@@ -34,14 +34,23 @@ pub enum GuestFault {
     /// It halted.
     #[error("it halted")]
     Halted,
+    /// It asked the operating system for something.
+    #[error("it made a system call")]
+    SystemCall,
     /// It used more processor time than it gets between two doorbells.
     #[error("it did not answer within {0:?} of processor time")]
     Watchdog(Duration),
+    /// It neither used processor time nor rang the doorbell.
+    #[error("it fell asleep: it has done nothing for {0:?}")]
+    Asleep(Duration),
+    /// A signal that it had not caused ended it: somebody sent it, or there was no memory left.
+    #[error("it was killed by signal {0}")]
+    Killed(i32),
     /// A signal ended its run: the user does not want to wait. Not the guest's fault.
     #[error("interrupted")]
     Interrupted,
-    /// The virtual processor ended the run in a way that it has no other name for.
-    #[error("the virtual processor stopped: {0}")]
+    /// The sandbox ended the run in a way that there is no other name for.
+    #[error("its sandbox stopped: {0}")]
     Unexpected(String),
     /// It found a mistake of its own. The text is the guest's.
     #[error("it panicked: {0}")]

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use guest_abi::boot::{BootPage, MAX_FILES, MAX_REQUEST_LEN};
 use zerocopy::{FromBytes, FromZeros};
 
+use crate::choice::Sandboxes;
 use crate::confine::ConfineError;
 use crate::error::{Error, Failed, ImageFailure};
 use crate::exec::{Executor, Limits, Observer};
 use crate::files::{FileId, Files};
 use crate::image::GuestImage;
-use crate::kvm::KvmSandbox;
 use crate::ring::{Ring, Said, data_window};
 use crate::sandbox::{GuestFault, Sandbox};
 
@@ -24,6 +24,8 @@ pub struct Job<'a> {
     pub image: &'a GuestImage<'a>,
     /// Its request, in the command's own form.
     pub request: &'a [u8],
+    /// What it runs in.
+    pub sandboxes: &'a Sandboxes,
     /// The bounds of what it may ask for.
     pub limits: Limits,
     /// The processor time that it gets between two doorbells.
@@ -59,13 +61,17 @@ impl Job<'_> {
         boot: &BootPage,
         executor: &mut Executor<'_>,
     ) -> Result<Report, Error> {
-        let interrupted = Arc::clone(&self.interrupted);
-        let mut sandbox = KvmSandbox::new(self.image, boot, self.guest_time, interrupted)?;
-        let report = serve(&mut sandbox, executor)?;
+        let mut sandbox = self.start(boot)?;
+        let report = serve(sandbox.as_mut(), executor)?;
         let report = Report::read_from_bytes(&report);
         let report = report.map_err(|_| GuestFault::Nonsense("a report of another size"))?;
         executor.finish()?;
         Ok(report)
+    }
+
+    /// Starts a guest, to be run by the thread that calls.
+    fn start(&self, boot: &BootPage) -> Result<Box<dyn Sandbox>, Error> {
+        self.sandboxes.start(self.image, boot, self.guest_time, &self.interrupted)
     }
 }
 
@@ -87,7 +93,7 @@ fn boot_page(files: &Files, request: &[u8]) -> BootPage {
 }
 
 /// Answers the guest's doorbell until it has finished, and returns its report.
-fn serve(sandbox: &mut impl Sandbox, executor: &mut Executor<'_>) -> Result<Vec<u8>, Error> {
+fn serve(sandbox: &mut dyn Sandbox, executor: &mut Executor<'_>) -> Result<Vec<u8>, Error> {
     loop {
         sandbox.run()?;
         let ring = Ring::read(&sandbox.exchange())?;

@@ -1,4 +1,4 @@
-//! How guests are compiled and measured: used by the build script that embeds them, and by xtask, which does the same
+//! How guests are compiled and measured: used by the build scripts that embed them, and by xtask, which does the same
 //! in the open.
 //!
 //! A guest is an ordinary program of the host's own target, without its standard library and its start files, linked
@@ -21,6 +21,13 @@ pub struct Guest {
 
 /// Every guest there is.
 pub const GUESTS: &[Guest] = &[Guest { package: "guest-dd" }];
+
+/// What turns a process into a guest's, where the sandbox is one.
+pub const LOADER: Guest = Guest { package: "guest-loader" };
+
+/// What the loader is made of: the folders, from the workspace's root, that a change of it can be in.
+pub const LOADER_SOURCES: &[&str] =
+    &["Cargo.toml", "Cargo.lock", "crates/guest-abi", "guest/build", "guest/loader"];
 
 /// What guests are made of: the folders, from the workspace's root, that a change of the guests can be in.
 pub const SOURCES: &[&str] = &[
@@ -64,17 +71,30 @@ impl Guest {
 ///
 /// When cargo cannot be started, or fails: it has said why on stderr then.
 pub fn build(root: &Path, target_dir: &Path) -> io::Result<()> {
+    compile(GUESTS, "guest/rt/guest.ld", root, target_dir)
+}
+
+/// Compiles the loader, as [`build`] does the guests.
+///
+/// # Errors
+///
+/// As [`build`].
+pub fn build_loader(root: &Path, target_dir: &Path) -> io::Result<()> {
+    compile(&[LOADER], "guest/loader/loader.ld", root, target_dir)
+}
+
+fn compile(programs: &[Guest], script: &str, root: &Path, target_dir: &Path) -> io::Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(root).args(["build", "--profile", "guest", "--target", TARGET]);
-    for guest in GUESTS {
-        command.args(["--package", guest.package]);
+    for program in programs {
+        command.args(["--package", program.package]);
     }
     command.args(["--features", "bare-metal", "--target-dir"]).arg(target_dir);
     for name in inherited_settings() {
         command.env_remove(name);
     }
-    command.env("CARGO_ENCODED_RUSTFLAGS", rust_flags(root));
+    command.env("CARGO_ENCODED_RUSTFLAGS", rust_flags(script, root));
     let status = command.status()?;
     if status.success() {
         Ok(())
@@ -96,7 +116,7 @@ fn inherited_settings() -> impl Iterator<Item = OsString> {
 }
 
 /// The compiler's flags, as cargo wants them in `CARGO_ENCODED_RUSTFLAGS`.
-fn rust_flags(root: &Path) -> OsString {
+fn rust_flags(script: &str, root: &Path) -> OsString {
     let mut flags: Vec<OsString> = [
         "-Crelocation-model=static",
         "-Ctarget-cpu=x86-64",
@@ -105,11 +125,11 @@ fn rust_flags(root: &Path) -> OsString {
         "-Clink-arg=-static",
         "-Clink-arg=-no-pie",
         "-Clink-arg=-Wl,--build-id=none",
-        // From the workspace's root, where cargo runs the compiler, so that no build depends on where that is.
-        "-Clink-arg=-Wl,-T,guest/rt/guest.ld",
     ]
     .map(OsString::from)
     .to_vec();
+    // From the workspace's root, where cargo runs the compiler, so that no build depends on where that is.
+    flags.push(format!("-Clink-arg=-Wl,-T,{script}").into());
     // No path of the machine that compiles is embedded.
     flags.push(remap(root, "instar"));
     if let Some(home) = cargo_home() {

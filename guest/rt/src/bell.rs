@@ -12,7 +12,7 @@ use guest_abi::exchange::{
 use guest_ops::{Failure, Host};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::exchange;
+use crate::{doorbell, exchange};
 
 /// The host, reached through the exchange. Steps are gathered and go with the next ring.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Bell {
                 self.ring_with(FAILED, &record, text);
             }
         }
-        exchange::stop()
+        doorbell::stop()
     }
 
     /// Puts one more record into the exchange, or makes the last one longer where this one continues it.
@@ -151,7 +151,7 @@ fn joined(last: Record, next: Record) -> Option<Record> {
 /// Puts `head` where the host looks first, and rings.
 pub(crate) fn ring_head(head: &Head) {
     exchange::put(0, head);
-    exchange::ring();
+    doorbell::ring();
 }
 
 impl Host for Bell {

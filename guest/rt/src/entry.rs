@@ -38,7 +38,8 @@ where
     bell.end(outcome)
 }
 
-fn boot_page() -> &'static BootPage {
+/// What the host tells the guest.
+pub(crate) fn boot_page() -> &'static BootPage {
     let page = core::ptr::with_exposed_provenance::<BootPage>(BOOT_ADDR as usize);
     // SAFETY: the host maps a page at BOOT_ADDR before the guest starts, aligned to more than the record needs, of
     // exactly its size, valid for any bytes, and writes to it no more.

@@ -1,6 +1,6 @@
 //! The window of memory that the host sees.
 
-use guest_abi::layout::{DOORBELL_ADDR, EXCHANGE_ADDR, EXCHANGE_LEN};
+use guest_abi::layout::{EXCHANGE_ADDR, EXCHANGE_LEN};
 use zerocopy::{Immutable, IntoBytes};
 
 /// Copies `value` to byte `offset` of the exchange.
@@ -25,21 +25,4 @@ fn place(offset: u64, len: usize) -> *mut u8 {
     let end = offset.checked_add(len as u64);
     assert!(end.is_some_and(|end| end <= EXCHANGE_LEN), "outside the exchange");
     core::ptr::with_exposed_provenance_mut((EXCHANGE_ADDR + offset) as usize)
-}
-
-/// Rings the doorbell, and returns when the host has answered.
-pub(crate) fn ring() {
-    // SAFETY: the page at DOORBELL_ADDR is mapped for writing and holds nothing, so the instruction changes no memory
-    // but, through the host, the exchange, which nothing in the guest refers to. The compiler takes it to read and
-    // write any memory, so that what was put is there and what is got is read anew.
-    unsafe {
-        core::arch::asm!("mov dword ptr [{bell}], 0", bell = in(reg) DOORBELL_ADDR,
-            options(nostack, preserves_flags));
-    }
-}
-
-/// Ends the guest where it must not go on.
-pub(crate) fn stop() -> ! {
-    // SAFETY: the instruction raises an exception that nothing handles, which ends the guest.
-    unsafe { core::arch::asm!("ud2", options(noreturn, nomem, nostack)) }
 }

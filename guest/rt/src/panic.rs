@@ -6,7 +6,7 @@ use core::panic::PanicInfo;
 use guest_abi::exchange::{Head, PANICKED, TEXT_AT, TEXT_LEN};
 
 use crate::bell::ring_head;
-use crate::exchange;
+use crate::{doorbell, exchange};
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
@@ -18,7 +18,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     };
     exchange::put(TEXT_AT, &text.bytes);
     ring_head(&Head { state: PANICKED, text_len: text.len as u32, ..Head::default() });
-    exchange::stop()
+    doorbell::stop()
 }
 
 /// A text of bounded length.
@@ -43,5 +43,5 @@ impl Write for Text {
 // call it.
 #[unsafe(no_mangle)]
 extern "C" fn _Unwind_Resume() -> ! {
-    exchange::stop()
+    doorbell::stop()
 }

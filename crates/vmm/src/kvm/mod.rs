@@ -17,7 +17,7 @@ use core::time::Duration;
 use std::io;
 use std::sync::Arc;
 
-use guest_abi::boot::BootPage;
+use guest_abi::boot::{BELL_STORE, BootPage};
 use guest_abi::layout::{BOOT_ADDR, DOORBELL_ADDR, EXCHANGE_ADDR, EXCHANGE_LEN, MEMORY_LEN};
 use kvm_bindings::{CpuId, KVM_API_VERSION, kvm_cpuid_entry2, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
@@ -28,6 +28,7 @@ use self::paging::{PageTables, TABLES_ADDR};
 use self::watchdog::Watchdog;
 use crate::image::GuestImage;
 use crate::sandbox::{GuestFault, Sandbox};
+use crate::space;
 
 /// Why there is no virtual machine.
 #[derive(Debug, thiserror::Error)]
@@ -85,11 +86,13 @@ impl KvmSandbox {
         bound: Duration,
         interrupted: Arc<AtomicBool>,
     ) -> Result<Self, KvmError> {
+        let mut boot = *boot;
+        boot.header.bell = BELL_STORE;
         let kvm = open()?;
         let vm = kvm.create_vm().doing("creating a machine")?;
         // Three pages that some processors' KVM wants for itself, far above the guest's.
         vm.set_tss_address(0xfffb_d000).doing("placing the task state")?;
-        let memory = memory(image, boot).doing("making its memory")?;
+        let memory = memory(image, &boot).doing("making its memory")?;
         give_memory(&vm, &memory)?;
         let vcpu = vm.create_vcpu(0).doing("creating a processor")?;
         set_up(&vcpu, image.entry)?;
@@ -146,7 +149,7 @@ fn open() -> Result<Kvm, KvmError> {
 fn memory(image: &GuestImage<'_>, boot: &BootPage) -> io::Result<GuestMemoryMmap> {
     let memory =
         GuestMemoryMmap::from_ranges(&[(GuestAddress(0), MEMORY_LEN as usize)]).map_err(io::Error::other)?;
-    let tables = PageTables::new(&paging::regions(image));
+    let tables = PageTables::new(&space::regions(image));
     let mut pieces = vec![(TABLES_ADDR, tables.bytes()), (BOOT_ADDR, boot.as_bytes())];
     pieces.extend(image.segments.iter().map(|segment| (segment.addr, segment.bytes)));
     for (addr, bytes) in pieces {

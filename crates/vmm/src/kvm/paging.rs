@@ -5,12 +5,10 @@
 //! tables are mapped nowhere, so the guest can neither change nor read them. The doorbell's page is mapped, and has no
 //! memory behind it: writing to it leaves the guest.
 
-use guest_abi::layout::{
-    BOOT_ADDR, DOORBELL_ADDR, EXCHANGE_ADDR, EXCHANGE_LEN, HEAP_ADDR, HEAP_LEN, PAGE_SIZE, STACK_ADDR,
-    STACK_LEN,
-};
+use guest_abi::layout::{BOOT_ADDR, DOORBELL_ADDR, PAGE_SIZE};
 
-use crate::image::{Access, GuestImage};
+use crate::image::Access;
+use crate::space::Region;
 
 /// Where the tables lie in physical memory; the first is the root.
 pub(crate) const TABLES_ADDR: u64 = PAGE_SIZE;
@@ -25,42 +23,20 @@ const DIRTY: u64 = 1 << 6;
 const NO_EXECUTE: u64 = 1 << 63;
 const FRAME: u64 = 0x000f_ffff_ffff_f000;
 
-/// A range of whole pages, and how they may be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Region {
-    pub(crate) addr: u64,
-    pub(crate) len: u64,
-    pub(crate) access: Access,
-}
-
-/// Everything that a guest of this `image` finds in its address space.
-pub(crate) fn regions(image: &GuestImage<'_>) -> Vec<Region> {
-    let segments = image.segments.iter().map(|s| Region { addr: s.addr, len: s.len, access: s.access });
-    [
-        Region { addr: BOOT_ADDR, len: PAGE_SIZE, access: Access::Read },
-        Region { addr: EXCHANGE_ADDR, len: EXCHANGE_LEN, access: Access::ReadWrite },
-        Region { addr: DOORBELL_ADDR, len: PAGE_SIZE, access: Access::ReadWrite },
-        Region { addr: STACK_ADDR, len: STACK_LEN, access: Access::ReadWrite },
-        Region { addr: HEAP_ADDR, len: HEAP_LEN, access: Access::ReadWrite },
-    ]
-    .into_iter()
-    .chain(segments)
-    .collect()
-}
-
 /// One table.
 type Table = [u64; 512];
 
-/// The tables that map some regions, to be put at [`TABLES_ADDR`].
+/// The tables that map some regions and the doorbell, to be put at [`TABLES_ADDR`].
 #[derive(Debug)]
 pub(crate) struct PageTables {
     tables: Vec<Table>,
 }
 
 impl PageTables {
-    /// Maps `regions`, which must not share pages.
+    /// Maps `regions`, which must not share pages, and the doorbell.
     pub(crate) fn new(regions: &[Region]) -> Self {
         let mut tables = Self { tables: vec![[0; 512]] };
+        tables.map(DOORBELL_ADDR, Access::ReadWrite);
         for region in regions {
             let end = region.addr + region.len;
             for addr in (region.addr..end).step_by(PAGE_SIZE as usize) {
@@ -108,10 +84,11 @@ const fn index(addr: u64, level: u32) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use guest_abi::layout::{IMAGE_ADDR, MEMORY_LEN};
+    use guest_abi::layout::{IMAGE_ADDR, MEMORY_LEN, STACK_ADDR};
 
     use super::*;
-    use crate::image::Segment;
+    use crate::image::{GuestImage, Segment};
+    use crate::space::{Content, regions};
 
     /// What a processor finds for `addr` in the bytes of the tables.
     fn walk(bytes: &[u8], addr: u64) -> Option<u64> {
@@ -140,8 +117,10 @@ mod tests {
     fn every_page_has_the_rights_of_its_region_or_is_absent() {
         let regions = regions(&image());
         let tables = PageTables::new(&regions);
+        let (addr, len, access) = (DOORBELL_ADDR, PAGE_SIZE, Access::ReadWrite);
+        let doorbell = Region { addr, len, access, content: Content::Shared };
         for addr in (0..MEMORY_LEN + (4 << 20)).step_by(PAGE_SIZE as usize) {
-            let region = regions.iter().find(|r| (r.addr..r.addr + r.len).contains(&addr));
+            let region = regions.iter().chain([&doorbell]).find(|r| (r.addr..r.addr + r.len).contains(&addr));
             let found = walk(tables.bytes(), addr);
             let Some(region) = region else {
                 assert_eq!(found, None, "{addr:#x} is mapped");

@@ -1,8 +1,8 @@
 //! Tiny guests, in machine code, and the files that they must not harm.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::cast_possible_truncation, reason = "lengths of a few bytes")]
 
-use core::sync::atomic::AtomicBool;
 use core::time::Duration;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use guest_abi::exchange::{Head, RECORDS_AT, REPORT_AT, Record};
 use guest_abi::layout::{DOORBELL_ADDR, EXCHANGE_ADDR, IMAGE_ADDR};
 use tempfile::TempDir;
 use vmm::image::{Access, Segment};
-use vmm::{Failed, Files, GuestImage, Job, Limits, Observer};
+use vmm::{Choice, Failed, Files, GuestImage, Job, Limits, Observer, Sandboxes};
 use zerocopy::{Immutable, IntoBytes};
 
 /// The length in bytes of the input that every guest is given as file 0. File 1 is an output that is there already.
@@ -62,9 +62,10 @@ impl Code {
         self.then(&[0x8b, 0x04, 0x25]).then(&addr)
     }
 
-    /// Rings the doorbell.
+    /// Rings the doorbell: `mov eax, RING_ADDR; call rax`. What is there is the sandbox's own: see [`ring`].
     pub(crate) fn ring(self) -> Self {
-        self.store(DOORBELL_ADDR, [0; 4])
+        let addr = u32::try_from(RING_ADDR).unwrap().to_le_bytes();
+        self.then(&[0xb8]).then(&addr).then(&[0xff, 0xd0])
     }
 
     /// Rings the doorbell with `head` and `records`.
@@ -106,6 +107,7 @@ pub(crate) fn head(state: u32, records: &[Record]) -> Head {
 
 /// A directory with an input, and an output that is there already.
 pub(crate) struct Scene {
+    sandbox: Choice,
     dir: TempDir,
     input: Vec<u8>,
     /// The names of the other files.
@@ -113,13 +115,13 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// Makes one.
-    pub(crate) fn new() -> Self {
+    /// Makes one, for guests in `sandbox`.
+    pub(crate) fn new(sandbox: Choice) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let input: Vec<u8> = (0..INPUT_LEN).map(|at| (at % 251) as u8).collect();
         fs::write(dir.path().join("input"), &input).unwrap();
         fs::write(dir.path().join("output"), PRECIOUS).unwrap();
-        Self { dir, input, others: Vec::new() }
+        Self { sandbox, dir, input, others: Vec::new() }
     }
 
     pub(crate) fn input(&self) -> PathBuf {
@@ -132,28 +134,23 @@ impl Scene {
 
     /// Runs a guest of this code on the files. Its report has eight bytes.
     pub(crate) fn run(&self, code: &Code) -> Result<u64, Failed> {
-        self.run_with(&segments(code))
+        self.run_within(code, LIMITS)
     }
 
-    /// Runs a guest of these segments.
-    pub(crate) fn run_with(&self, segments: &[Segment<'_>]) -> Result<u64, Failed> {
-        self.run_within(segments, LIMITS)
-    }
-
-    /// Runs a guest of these segments, which may do no more than `limits`.
-    pub(crate) fn run_within(&self, segments: &[Segment<'_>], limits: Limits) -> Result<u64, Failed> {
+    /// Runs a guest of this code, which may do no more than `limits`.
+    pub(crate) fn run_within(&self, code: &Code, limits: Limits) -> Result<u64, Failed> {
         let mut files = Files::new();
         files.add_input(&self.input()).unwrap();
         files.add_output(&self.output()).unwrap();
-        let image = GuestImage { entry: IMAGE_ADDR, segments: segments.to_vec() };
-        let interrupted = Arc::new(AtomicBool::new(false));
+        let code = padded(code, self.sandbox);
         let job = Job {
-            image: &image,
+            image: &image(&code),
             request: &[],
+            sandboxes: &Sandboxes::new(self.sandbox, |error| panic!("{error}")),
             limits,
             guest_time: GUEST_TIME,
             confine: || Ok(()),
-            interrupted,
+            interrupted: Arc::default(),
         };
         job.run(files, &mut Silent)
     }
@@ -176,16 +173,47 @@ impl Scene {
     }
 }
 
-/// The code, and constants that the guest cannot write, on the page after the next.
-pub(crate) fn segments(code: &Code) -> [Segment<'_>; 2] {
-    let segment = |addr, bytes: &'static [u8], access| Segment { addr, len: 4096, bytes, access };
-    [
-        Segment { bytes: code.bytes(), len: 8192, ..segment(IMAGE_ADDR, &[], Access::ReadExecute) },
-        segment(CONSTANTS_ADDR, &[0x0f, 0x0b], Access::Read),
-    ]
+/// A guest of this code, which is [`padded`], with constants that it cannot write, on the page after the next.
+pub(crate) fn image(code: &[u8]) -> GuestImage<'_> {
+    let code = Segment { addr: IMAGE_ADDR, len: CODE_LEN, bytes: code, access: Access::ReadExecute };
+    let constants = Segment { addr: CONSTANTS_ADDR, len: 4096, bytes: &[0x0f, 0x0b], access: Access::Read };
+    GuestImage { entry: IMAGE_ADDR, segments: vec![code, constants] }
 }
 
-/// Where the constants of [`segments`] are. They would be an instruction, if they could be executed.
+/// The code, filled up with zeros, and behind it the doorbell of `sandbox`.
+pub(crate) fn padded(code: &Code, sandbox: Choice) -> Vec<u8> {
+    let mut bytes = code.0.clone();
+    assert!(IMAGE_ADDR + bytes.len() as u64 <= RING_ADDR, "the code is too long");
+    bytes.resize((RING_ADDR - IMAGE_ADDR) as usize, 0);
+    bytes.extend(ring(sandbox));
+    bytes
+}
+
+/// A function that rings the doorbell of `sandbox`.
+fn ring(sandbox: Choice) -> Vec<u8> {
+    match sandbox {
+        Choice::Process => [
+            &PUSH_BYTE[..],
+            // mov edx, 1; mov edi, RING_FD; mov eax, 1 (write); syscall
+            &[0xba, 1, 0, 0, 0, 0xbf, 1, 0, 0, 0, 0xb8, 1, 0, 0, 0, 0x0f, 0x05],
+            // xor edi, edi (ANSWER_FD); xor eax, eax (read); syscall; pop rax; ret
+            &[0x31, 0xff, 0x31, 0xc0, 0x0f, 0x05, 0x58, 0xc3],
+        ]
+        .concat(),
+        _ => Code::new().store(DOORBELL_ADDR, [0; 4]).then(&[0xc3]).0,
+    }
+}
+
+/// A byte on the stack, and where it is: `push 0; mov rsi, rsp`
+pub(crate) const PUSH_BYTE: [u8; 5] = [0x6a, 0, 0x48, 0x89, 0xe6];
+
+/// The length of a guest's code in bytes.
+const CODE_LEN: u64 = 8192;
+
+/// Where a guest finds [`ring`].
+const RING_ADDR: u64 = IMAGE_ADDR + CODE_LEN - 64;
+
+/// Where the constants of an [`image`] are. They would be an instruction, if they could be executed.
 pub(crate) const CONSTANTS_ADDR: u64 = IMAGE_ADDR + 0x3000;
 
 fn names(dir: &Path) -> Vec<String> {
@@ -202,12 +230,13 @@ impl Observer for Silent {
     fn tick(&mut self, _written: u64, _planned: u64) {}
 }
 
-/// Whether KVM is there: it must be where `CI` is set. Without it, the test says that it was skipped.
-pub(crate) fn has_kvm() -> bool {
-    let found = Path::new("/dev/kvm").exists();
-    assert!(found || std::env::var_os("CI").is_none(), "/dev/kvm is required in CI");
-    if !found {
-        eprintln!("SKIPPED: there is no /dev/kvm, so no guest was run");
+/// Runs a test in every sandbox. KVM must be there where `CI` is set; otherwise the test says that it was skipped.
+pub(crate) fn everywhere(test: impl Fn(Choice)) {
+    if Path::new("/dev/kvm").exists() {
+        test(Choice::Kvm);
+    } else {
+        assert!(std::env::var_os("CI").is_none(), "/dev/kvm is required in CI");
+        eprintln!("SKIPPED: there is no /dev/kvm, so no guest was run in a virtual machine");
     }
-    found
+    test(Choice::Process);
 }

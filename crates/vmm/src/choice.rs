@@ -1,0 +1,102 @@
+//! Which sandbox the guests of a command run in.
+
+use core::sync::atomic::AtomicBool;
+use core::time::Duration;
+use std::sync::{Arc, Once};
+
+use guest_abi::boot::BootPage;
+
+use crate::error::Error;
+use crate::image::GuestImage;
+use crate::kvm::{KvmError, KvmSandbox};
+use crate::process::ProcessSandbox;
+use crate::sandbox::Sandbox;
+
+/// What a user wants guests to run in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// A virtual machine where KVM works, otherwise a process.
+    #[default]
+    Auto,
+    /// A virtual machine.
+    Kvm,
+    /// A process.
+    Process,
+}
+
+impl Choice {
+    /// What two people want together. `Auto` wants nothing; of two that differ, the virtual machine is the stronger
+    /// sandbox, and neither can be had without it by the other's choice.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Auto, choice) | (choice, Self::Auto) => choice,
+            (Self::Process, Self::Process) => Self::Process,
+            _ => Self::Kvm,
+        }
+    }
+}
+
+/// Starts guests, in the sandbox of a user's choice.
+#[derive(Debug)]
+pub struct Sandboxes {
+    choice: Choice,
+    /// Told once, and why, when `Auto` comes to be a process.
+    tell: fn(&KvmError),
+    told: Once,
+}
+
+impl Sandboxes {
+    /// Guests run as `choice` says. Where `Auto` finds no KVM, `tell` is called, once, before the first guest starts.
+    #[must_use]
+    pub const fn new(choice: Choice, tell: fn(&KvmError)) -> Self {
+        Self { choice, tell, told: Once::new() }
+    }
+
+    /// A guest, ready to be run by the thread that calls. It has the bounds of [`KvmSandbox::new`] and
+    /// [`ProcessSandbox::new`].
+    ///
+    /// # Errors
+    ///
+    /// When there is no such sandbox. No guest ever runs without one.
+    pub fn start(
+        &self,
+        image: &GuestImage<'_>,
+        boot: &BootPage,
+        bound: Duration,
+        interrupted: &Arc<AtomicBool>,
+    ) -> Result<Box<dyn Sandbox>, Error> {
+        let kvm = || KvmSandbox::new(image, boot, bound, Arc::clone(interrupted));
+        let process = || ProcessSandbox::new(image, boot, bound, Arc::clone(interrupted));
+        match self.choice {
+            Choice::Kvm => Ok(Box::new(kvm()?)),
+            Choice::Process => Ok(Box::new(process()?)),
+            Choice::Auto => match kvm() {
+                Ok(machine) => Ok(Box::new(machine)),
+                Err(error) => {
+                    self.told.call_once(|| (self.tell)(&error));
+                    Ok(Box::new(process()?))
+                }
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_given_less_than_they_want() {
+        use Choice::{Auto, Kvm, Process};
+        let all = [Auto, Kvm, Process];
+        for choice in all {
+            assert_eq!(choice.and(Auto), choice);
+            assert_eq!(choice.and(Kvm), Kvm);
+            assert_eq!(choice.and(choice), choice);
+            for other in all {
+                assert_eq!(choice.and(other), other.and(choice));
+            }
+        }
+    }
+}
