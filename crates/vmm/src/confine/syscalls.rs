@@ -120,6 +120,8 @@ pub const ALLOWED: &[Allowed] = &[
     any("sched_yield", libc::SYS_sched_yield, "threads wait for each other"),
     any("poll", libc::SYS_poll, "a sandbox is waited for"),
     any("ppoll", libc::SYS_ppoll, "a sandbox is waited for"),
+    any("pidfd_send_signal", libc::SYS_pidfd_send_signal, "the end of a guest that is a process"),
+    any("waitid", libc::SYS_waitid, "the end of a guest that is a process"),
     any("timer_create", libc::SYS_timer_create, "the watchdog"),
     any("timer_settime", libc::SYS_timer_settime, "the watchdog"),
     any("timer_delete", libc::SYS_timer_delete, "the watchdog"),
