@@ -1,5 +1,7 @@
 //! Sizes that follow from the header: of clusters, of tables, and of what a table describes.
 
+use crate::raw::L1_ENTRY_LEN;
+
 /// Clusters, and the L2 tables that describe them. All sizes are powers of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
@@ -72,6 +74,16 @@ impl Geometry {
     #[must_use]
     pub const fn l1_entries(self, size: u64) -> u64 {
         size.div_ceil(self.l2_reach())
+    }
+
+    /// How many clusters the L1 table of a disk of `size` bytes takes.
+    pub(crate) const fn l1_clusters(self, size: u64) -> u64 {
+        (self.l1_entries(size) * L1_ENTRY_LEN).div_ceil(self.cluster_size())
+    }
+
+    /// The bytes that are allocated together: a subcluster, where L2 entries are extended, or a cluster.
+    pub(crate) const fn block_len(self) -> u64 {
+        if self.extended_l2 { self.subcluster_size() } else { self.cluster_size() }
     }
 
     /// Whether `offset` is where a cluster can begin.

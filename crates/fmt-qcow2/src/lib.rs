@@ -10,6 +10,7 @@
 //! | [`geometry`] | [`Geometry`]: sizes of clusters and tables |
 //! | [`header`] | [`Header`]: what an image is, checked; the names of the files that it needs |
 //! | [`map`] | [`Qcow2Map`]: where the disk's bytes are |
+//! | [`options`] | [`Options`]: what kind of image to write |
 //! | [`plan`] | [`Qcow2Plan`]: the steps that write a disk |
 //!
 //! The crate opens no file: names of backing and data files come back as bytes. It decompresses nothing: compressed
@@ -59,16 +60,20 @@ pub mod geometry;
 pub mod header;
 pub mod limits;
 pub mod map;
+pub mod options;
 mod output;
+mod pack;
 pub mod plan;
 pub mod raw;
 mod refcount;
 mod run;
 mod snapshot;
+mod space;
 mod start;
 mod zeroed;
 
 pub use geometry::Geometry;
-pub use header::Header;
+pub use header::{Header, Version};
 pub use map::Qcow2Map;
-pub use plan::{Options, Qcow2Plan};
+pub use options::{Options, Preallocation};
+pub use plan::Qcow2Plan;

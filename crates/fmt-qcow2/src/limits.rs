@@ -1,5 +1,8 @@
 //! What an image may have at most: the bounds that `qemu-img` sets, which keep memory and time bounded here.
 
+/// The longest file in bytes: offsets in tables have 56 bits.
+pub const MAX_FILE_LEN: u64 = 1 << 56;
+
 /// The longest L1 table in bytes.
 pub const MAX_L1_LEN: u64 = 32 << 20;
 

@@ -1,22 +1,51 @@
 //! Tables on their way into the output file, and the file as writers see it.
 
 use alloc::vec::Vec;
+use core::cell::Cell;
+use core::ops::RangeInclusive;
 
 use fmt_core::{Error, ErrorKind, FileId, Source, Step, StepSink};
 
 /// How many bytes of a table are held before they are written.
 pub(crate) const PIECE_LEN: usize = 64 << 10;
 
-/// The output file.
+/// How much longer a file becomes at least when it is too short, in bytes: an eighth, within these bounds. Each time,
+/// all that was said before is waited for; and what is more than is needed may be more than a device has.
+const GROWTH: RangeInclusive<u64> = (4 << 20)..=(64 << 30);
+
+/// An output file.
 #[derive(Debug)]
 pub(crate) struct Output<'s, S> {
     pub(crate) sink: &'s S,
     pub(crate) file: FileId,
+    /// Its length so far in bytes, once it has one.
+    len: Cell<Option<u64>>,
+    /// The length that it will not need to exceed.
+    max_len: u64,
 }
 
-impl<S: StepSink> Output<'_, S> {
+impl<'s, S: StepSink> Output<'s, S> {
+    /// A file that has no length yet.
+    pub(crate) fn new(sink: &'s S, file: FileId, max_len: u64) -> Self {
+        Self { sink, file, len: Cell::new(None), max_len }
+    }
+
+    /// Makes the file `len` bytes long, unless it is.
     pub(crate) fn set_len(&self, len: u64) -> Result<(), Error> {
+        if self.len.replace(Some(len)) == Some(len) {
+            return Ok(());
+        }
         self.sink.step(Step::SetLen { file: self.file, len })
+    }
+
+    /// Makes the file at least `len` bytes long.
+    pub(crate) fn reserve(&self, len: u64) -> Result<(), Error> {
+        let has = self.len.get().unwrap_or(0);
+        if len <= has {
+            return Ok(());
+        }
+        let more = (has / 8).clamp(*GROWTH.start(), *GROWTH.end());
+        self.set_len(has.saturating_add(more).min(self.max_len).max(len))
     }
 
     pub(crate) fn write(&self, dst: u64, bytes: &[u8]) -> Result<(), Error> {
@@ -28,6 +57,22 @@ impl<S: StepSink> Output<'_, S> {
             return Ok(());
         }
         self.sink.step(Step::Fill { file: self.file, dst, len, source: Source::Zero })
+    }
+}
+
+/// The output files.
+#[derive(Debug)]
+pub(crate) struct Outputs<'s, S> {
+    /// The image, which has the tables.
+    pub(crate) image: Output<'s, S>,
+    /// The external data file.
+    pub(crate) data: Option<Output<'s, S>>,
+}
+
+impl<'s, S> Outputs<'s, S> {
+    /// The file that has the disk's bytes.
+    pub(crate) fn data(&self) -> &Output<'s, S> {
+        self.data.as_ref().unwrap_or(&self.image)
     }
 }
 

@@ -1,54 +1,129 @@
-//! The first cluster of a new image: the header and the feature names.
+//! The first cluster of a new image: the header, its extensions, and the name of the backing file.
 
-use fmt_core::{Error, ErrorKind, StepSink};
-use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes, KnownLayout};
+use alloc::vec::Vec;
 
-use crate::geometry::Geometry;
+use fmt_core::{Codec, Error, ErrorKind, StepSink};
+use zerocopy::{FromZeros as _, IntoBytes as _};
+
+use crate::header::Version;
+use crate::options::{Backing, Design, Options};
 use crate::output::Output;
 use crate::raw::{
-    Autoclear, Compatible, EXTENSION_END, EXTENSION_FEATURE_NAMES, Incompatible, MAGIC, RawExtension,
-    RawFeatureName, RawHeader,
+    Autoclear, COMPRESSION_DEFLATE, COMPRESSION_ZSTD, Compatible, EXTENSION_BACKING_FORMAT,
+    EXTENSION_DATA_FILE, EXTENSION_END, EXTENSION_FEATURE_NAMES, Incompatible, MAGIC, RawExtension,
+    RawFeatureName, RawHeader, V2_HEADER_LEN,
 };
-use crate::refcount::{REFCOUNT_ORDER, Refcounts};
+use crate::refcount::Refcounts;
 
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-struct Start {
+/// The first cluster, all but where the refcounts are. The L1 table, if there is one, is right behind.
+#[derive(Debug)]
+pub(crate) struct Start {
     header: RawHeader,
-    names: RawExtension,
-    feature_names: [RawFeatureName; FEATURE_NAMES.len()],
-    end: RawExtension,
+    header_len: usize,
+    /// What follows the header.
+    rest: Vec<u8>,
+    cluster_size: u64,
 }
 
-const _: () = assert!(size_of::<Start>() <= 512, "it fits the smallest cluster");
+impl Start {
+    /// The first cluster of an image with these options, if they have room in it.
+    pub(crate) fn new(design: &Design, options: &Options<'_>) -> Result<Self, Error> {
+        let header = header(design, options)?;
+        let header_len = match design.version {
+            Version::V2 => V2_HEADER_LEN as usize,
+            Version::V3 => size_of::<RawHeader>(),
+        };
+        let cluster_size = design.geometry.cluster_size();
+        let mut start = Self { header, header_len, rest: Vec::new(), cluster_size };
+        if let Some(format) = options.backing_file.and_then(|file| file.format) {
+            start.extension(EXTENSION_BACKING_FORMAT, format);
+        }
+        if let Some(file) = options.data_file {
+            start.extension(EXTENSION_DATA_FILE, file.name);
+        }
+        let name = options.backing_file.map_or(&[][..], |file| file.name);
+        start.feature_names(design, name.len());
+        start.extension(EXTENSION_END, &[]);
+        start.backing_file(options.backing_file)?;
+        Ok(start)
+    }
 
-/// Writes the first cluster of an image whose L1 table, if it has one, is right behind.
-pub(crate) fn write<S: StepSink>(
-    output: &Output<'_, S>,
-    geometry: Geometry,
-    size: u64,
-    refcounts: &Refcounts,
-) -> Result<(), Error> {
-    let mut start = Start::new_zeroed();
-    let l1_entries = geometry.l1_entries(size);
-    let header = &mut start.header;
+    fn len(&self) -> u64 {
+        (self.header_len + self.rest.len()) as u64
+    }
+
+    fn extension(&mut self, kind: u32, bytes: &[u8]) {
+        // A name has no more than 4095 bytes.
+        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        self.rest.extend_from_slice(RawExtension { kind: kind.into(), len: len.into() }.as_bytes());
+        self.rest.extend_from_slice(bytes);
+        self.rest.resize(self.rest.len().next_multiple_of(8), 0);
+    }
+
+    /// The names of the features are for people: they are left out where something else needs the room.
+    fn feature_names(&mut self, design: &Design, name_len: usize) {
+        let names = FEATURE_NAMES.map(|(kind, bit, name)| feature_name(kind, bit, name));
+        let needed = 2 * size_of::<RawExtension>() + names.as_bytes().len() + name_len;
+        if design.version > Version::V2 && self.len() + needed as u64 <= self.cluster_size {
+            self.extension(EXTENSION_FEATURE_NAMES, names.as_bytes());
+        }
+    }
+
+    /// The name of the backing file ends what is used of the cluster.
+    fn backing_file(&mut self, backing_file: Option<Backing<'_>>) -> Result<(), Error> {
+        if let Some(file) = backing_file {
+            self.header.backing_file_offset = self.len().into();
+            self.header.backing_file_len = narrow(file.name.len() as u64)?.into();
+            self.rest.extend_from_slice(file.name);
+        }
+        if self.len() > self.cluster_size {
+            let what = "the names of other files, for the first cluster of the image";
+            return Err(Error::new(ErrorKind::TooLarge, 0, what));
+        }
+        Ok(())
+    }
+
+    /// Writes the whole cluster.
+    pub(crate) fn write<S: StepSink>(
+        mut self,
+        output: &Output<'_, S>,
+        refcounts: &Refcounts,
+    ) -> Result<(), Error> {
+        self.header.refcount_table_offset = refcounts.table_offset().into();
+        self.header.refcount_table_clusters = narrow(refcounts.table_clusters())?.into();
+        let mut bytes = self.header.as_bytes().get(..self.header_len).unwrap_or_default().to_vec();
+        bytes.append(&mut self.rest);
+        output.write(0, &bytes)?;
+        let written = bytes.len() as u64;
+        output.zero(written, self.cluster_size - written)
+    }
+}
+
+fn header(design: &Design, options: &Options<'_>) -> Result<RawHeader, Error> {
+    let (geometry, zstd) = (design.geometry, options.codec == Codec::Zstd);
+    let l1_entries = geometry.l1_entries(design.size);
+    let mut header = RawHeader::new_zeroed();
     header.magic = MAGIC;
-    header.version = 3.into();
+    header.version = if design.version == Version::V2 { 2.into() } else { 3.into() };
     header.cluster_bits = geometry.cluster_bits().into();
-    header.size = size.into();
+    header.size = design.size.into();
     header.l1_entries = narrow(l1_entries)?.into();
     header.l1_offset = if l1_entries == 0 { 0.into() } else { geometry.cluster_size().into() };
-    header.refcount_table_offset = refcounts.table_offset().into();
-    header.refcount_table_clusters = narrow(refcounts.table_clusters())?.into();
-    header.refcount_order = REFCOUNT_ORDER.into();
+    let mut incompatible = Incompatible::empty();
+    incompatible.set(Incompatible::DATA_FILE, options.data_file.is_some());
+    incompatible.set(Incompatible::COMPRESSION, zstd);
+    incompatible.set(Incompatible::EXTENDED_L2, options.extended_l2);
+    header.incompatible = incompatible.bits().into();
+    let mut compatible = Compatible::empty();
+    compatible.set(Compatible::LAZY_REFCOUNTS, options.lazy_refcounts);
+    header.compatible = compatible.bits().into();
+    let mut autoclear = Autoclear::empty();
+    autoclear.set(Autoclear::RAW_DATA_FILE, options.data_file.is_some_and(|file| file.raw));
+    header.autoclear = autoclear.bits().into();
+    header.refcount_order = design.width.order().into();
     header.header_len = narrow(size_of::<RawHeader>() as u64)?.into();
-    start.names.kind = EXTENSION_FEATURE_NAMES.into();
-    start.names.len = narrow(size_of_val(&start.feature_names) as u64)?.into();
-    start.feature_names = FEATURE_NAMES.map(|(kind, bit, name)| feature_name(kind, bit, name));
-    start.end.kind = EXTENSION_END.into();
-    output.write(0, start.as_bytes())?;
-    let written = size_of::<Start>() as u64;
-    output.zero(written, geometry.cluster_size() - written)
+    header.compression = if zstd { COMPRESSION_ZSTD } else { COMPRESSION_DEFLATE };
+    Ok(header)
 }
 
 /// The names by which other programs tell the features of an image that they do not know: those `qemu-img` writes.

@@ -74,7 +74,7 @@ fn written() -> Vec<u8> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("image");
     let sink = Sink::create(&path, &[7; 512], false);
-    let options = Options::default().cluster_size(512).unwrap();
+    let options = Options::default().cluster_size(512);
     let mut plan = Qcow2Plan::begin(&sink, OUTPUT, 100_000, &options).unwrap();
     for start in [0, 5000, 70_000] {
         let source = Source::Data { file: FileId(1), offset: 0 };

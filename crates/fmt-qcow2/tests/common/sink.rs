@@ -1,4 +1,4 @@
-//! An output that is a file, and finds fault with steps that break a plan's promises.
+//! Outputs that are files, and find fault with steps that break a plan's promises.
 
 use core::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,6 +12,8 @@ use super::decompress;
 
 /// The file that is written.
 pub(crate) const OUTPUT: FileId = FileId(2);
+/// Its external data file.
+pub(crate) const OUTPUT_DATA: FileId = FileId(3);
 
 /// What lies in a block device before an image is written to it, so that nothing is left to chance.
 const STALE: u8 = 0xa5;
@@ -19,64 +21,95 @@ const STALE: u8 = 0xa5;
 pub(crate) struct Sink<'i> {
     /// What [`Source::Data`] and [`Source::Compressed`] are taken from.
     input: &'i [u8],
-    file: File,
-    /// Whether the file is full of stale bytes, as a block device is: then its length does not shrink either.
+    /// Whether the files are full of stale bytes, as block devices are: then their lengths do not shrink either.
     device: bool,
-    state: RefCell<State>,
+    outputs: BTreeMap<FileId, RefCell<Output>>,
 }
 
-#[derive(Default)]
-struct State {
+struct Output {
+    file: File,
     len: Option<u64>,
+    /// How often it was given a length.
+    resized: u32,
     /// What has been written: starts and ends.
     written: BTreeMap<u64, u64>,
 }
 
 impl<'i> Sink<'i> {
     pub(crate) fn create(path: &Path, input: &'i [u8], device: bool) -> Self {
-        Self { input, file: File::create(path).unwrap(), device, state: RefCell::default() }
+        Self { input, device, outputs: BTreeMap::from([(OUTPUT, Output::create(path))]) }
     }
 
-    /// Gives the file its length, and returns it.
+    /// The same with an external data file.
+    pub(crate) fn with_data(mut self, path: &Path) -> Self {
+        self.outputs.insert(OUTPUT_DATA, Output::create(path));
+        self
+    }
+
+    /// Gives the files their lengths, and returns that of the image.
     pub(crate) fn close(self) -> u64 {
-        let len = self.state.borrow().len.unwrap();
-        if !self.device {
-            self.file.set_len(len).unwrap();
+        for output in self.outputs.values().map(RefCell::borrow) {
+            if let (Some(len), false) = (output.len, self.device) {
+                output.file.set_len(len).unwrap();
+            }
         }
-        len
+        self.outputs[&OUTPUT].borrow().len.unwrap()
     }
 
-    /// How many bytes were written.
+    /// How many bytes of the image were written.
     pub(crate) fn written(&self) -> u64 {
-        self.state.borrow().written.iter().map(|(start, end)| end - start).sum()
+        self.outputs[&OUTPUT].borrow().written.iter().map(|(start, end)| end - start).sum()
     }
 
-    fn put(&self, dst: u64, bytes: &[u8]) {
-        let mut state = self.state.borrow_mut();
+    /// How often the image was given a length.
+    pub(crate) fn resized(&self) -> u32 {
+        self.outputs[&OUTPUT].borrow().resized
+    }
+}
+
+impl Output {
+    fn create(path: &Path) -> RefCell<Self> {
+        let file = File::create(path).unwrap();
+        RefCell::new(Self { file, len: None, resized: 0, written: BTreeMap::new() })
+    }
+
+    fn put(&mut self, dst: u64, bytes: &[u8]) {
         let end = dst + bytes.len() as u64;
-        assert!(!bytes.is_empty() && end <= state.len.expect("a length comes first"), "{dst}..{end}");
-        let before = state.written.range(..end).next_back().map_or(0, |(_, &end)| end);
+        assert!(!bytes.is_empty() && end <= self.len.expect("a length comes first"), "{dst}..{end}");
+        let before = self.written.range(..end).next_back().map_or(0, |(_, &end)| end);
         assert!(before <= dst, "{dst}..{end} was written before");
-        state.written.insert(dst, end);
+        self.written.insert(dst, end);
         self.file.write_all_at(bytes, dst).unwrap();
+    }
+
+    fn set_len(&mut self, len: u64, device: bool) {
+        // The bound of a large disk is more than a file system takes.
+        if device && self.len.is_none_or(|before| before < len) {
+            let before = self.len.unwrap_or(0);
+            let stale = vec![STALE; usize::try_from(len - before).unwrap()];
+            self.file.write_all_at(&stale, before).unwrap();
+        }
+        assert_ne!(self.len, Some(len), "it has this length");
+        self.len = Some(len);
+        self.resized += 1;
+    }
+
+    fn last(&self) -> u64 {
+        self.written.last_key_value().map_or(0, |(_, &end)| end)
     }
 }
 
 impl StepSink for Sink<'_> {
     fn step(&self, step: Step<'_>) -> Result<(), Error> {
         match step {
-            Step::SetLen { file: OUTPUT, len } => {
-                let mut state = self.state.borrow_mut();
-                // The bound of a large sparse disk is more than a file system takes.
-                if self.device && state.len.is_none() {
-                    self.file.write_all_at(&vec![STALE; usize::try_from(len).unwrap() + 12345], 0).unwrap();
-                }
-                let last = state.written.last_key_value().map_or(0, |(_, &end)| end);
-                assert!(last <= len && state.len.is_none_or(|bound| len < bound));
-                state.len = Some(len);
+            Step::SetLen { file, len } => {
+                let mut output = self.outputs[&file].borrow_mut();
+                // The last cluster of an external data file need not be whole.
+                assert!(output.last() <= len || file == OUTPUT_DATA);
+                output.set_len(len, self.device);
             }
-            Step::Write { file: OUTPUT, dst, bytes } => self.put(dst, bytes),
-            Step::Fill { file: OUTPUT, dst, len, source } => {
+            Step::Write { file, dst, bytes } => self.outputs[&file].borrow_mut().put(dst, bytes),
+            Step::Fill { file, dst, len, source } => {
                 let mut bytes = vec![0; usize::try_from(len).unwrap()];
                 match source {
                     Source::Zero => {}
@@ -87,9 +120,8 @@ impl StepSink for Sink<'_> {
                     }
                     Source::Unallocated => panic!("nothing to fill with"),
                 }
-                self.put(dst, &bytes);
+                self.outputs[&file].borrow_mut().put(dst, &bytes);
             }
-            other => panic!("{other:?}"),
         }
         Ok(())
     }

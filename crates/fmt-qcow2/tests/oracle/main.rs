@@ -4,5 +4,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod options;
+mod packed;
+mod random;
 mod read;
+mod spec;
 mod write;

@@ -6,23 +6,23 @@ use fmt_qcow2::{Options, Qcow2Map, Qcow2Plan};
 use crate::common::sink::{OUTPUT, Sink};
 use crate::common::{self, IMAGE, Lab};
 
-const INPUT: FileId = FileId(1);
+pub(crate) const INPUT: FileId = FileId(1);
 
-fn data(start: u64, len: u64) -> Extent {
+pub(crate) fn data(start: u64, len: u64) -> Extent {
     Extent { start, len, source: Source::Data { file: INPUT, offset: start } }
 }
 
-fn zero(start: u64, len: u64) -> Extent {
+pub(crate) fn zero(start: u64, len: u64) -> Extent {
     Extent { start, len, source: Source::Zero }
 }
 
-fn clusters_of(bytes: u64) -> Options {
-    Options::default().cluster_size(bytes).unwrap()
+fn clusters_of(bytes: u64) -> Options<'static> {
+    Options::default().cluster_size(bytes)
 }
 
 /// Writes the extents of a disk of `size` bytes into `image`, and returns the length of the file.
 #[track_caller]
-fn write(lab: &Lab, size: u64, options: &Options, input: &[u8], extents: &[Extent], device: bool) -> u64 {
+fn write(lab: &Lab, size: u64, options: &Options<'_>, input: &[u8], extents: &[Extent], device: bool) -> u64 {
     let sink = Sink::create(&lab.path("image"), input, device);
     let mut plan = Qcow2Plan::begin(&sink, OUTPUT, size, options).unwrap();
     for &extent in extents {
@@ -36,7 +36,7 @@ fn write(lab: &Lab, size: u64, options: &Options, input: &[u8], extents: &[Exten
 
 /// Checks that `image` is in order and holds `disk`.
 #[track_caller]
-fn verify(lab: &Lab, disk: &[u8]) {
+pub(crate) fn verify(lab: &Lab, disk: &[u8]) {
     let report = lab.qemu_img("check -f qcow2 image");
     assert!(report.starts_with("No errors were found on the image."), "{report}");
     lab.write("disk", disk);
@@ -46,7 +46,7 @@ fn verify(lab: &Lab, disk: &[u8]) {
 }
 
 /// What `info` says, but for the file's name and how many of its blocks are holes.
-fn info(lab: &Lab, image: &str) -> String {
+pub(crate) fn info(lab: &Lab, image: &str) -> String {
     let info = lab.qemu_img(&format!("info -f qcow2 --output=json {image}"));
     let same = |line: &&str| !line.contains("\"filename\"") && !line.contains("\"actual-size\"");
     info.lines().filter(same).collect::<Vec<_>>().join("\n")
