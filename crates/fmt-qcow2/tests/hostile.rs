@@ -7,7 +7,7 @@ mod common;
 use common::image::{Image, snapshot};
 use common::sink::{OUTPUT, Sink};
 use common::{IMAGE, Lab, Random};
-use fmt_core::{DiskMap, DiskPlan, Extent, FileId, Source};
+use fmt_core::{DiskMap, DiskPlan, Extent, FileId, PackingPlan, Source};
 use fmt_qcow2::raw::{COMPRESSED, COPIED, RawHeader};
 use fmt_qcow2::{Options, Qcow2Map, Qcow2Plan};
 use zerocopy::IntoBytes;
@@ -79,6 +79,8 @@ fn written() -> Vec<u8> {
     for start in [0, 5000, 70_000] {
         let source = Source::Data { file: FileId(1), offset: 0 };
         plan.extent(Extent { start, len: 512, source }).unwrap();
+        // The reader does not look at what is compressed.
+        plan.packed(start.next_multiple_of(512) + 2048, &[7; 300]).unwrap();
     }
     plan.finish().unwrap();
     sink.close();

@@ -167,6 +167,26 @@ fn what_info_says_of_overlays() {
     }
 }
 
+#[test]
+fn sparse_images_are_as_long_as_those_of_convert() {
+    let Some(lab) = Lab::open() else { return };
+    let input = common::noise(usize::try_from(SIZE).unwrap(), 21);
+    for (seed, text) in
+        (200..).zip(["compat=1.1", "compat=0.10", "extended_l2=on", "cluster_size=4k", "cluster_size=2M"])
+    {
+        // Zeros that convert finds by itself: it looks at 4 KiB at a time.
+        let extents = pieces(4096, seed);
+        let disk = disk(&extents, &input, &vec![0; input.len()]);
+        lab.write("disk", &disk);
+        let len = spec::write(&lab, SIZE, &options(text), &input, &extents).unwrap();
+        lab.qemu_img(&format!("convert -f raw -O qcow2 -o {text} disk theirs"));
+        let theirs = lab.read("theirs");
+        let cluster_size = Header::read(theirs.as_slice()).unwrap().geometry().cluster_size();
+        // The last cluster need not be whole there.
+        assert_eq!(len, (theirs.len() as u64).next_multiple_of(cluster_size), "{text}");
+    }
+}
+
 /// Extents of an overlay, and what cluster or subcluster they come to.
 #[test]
 fn zeros_above_a_backing_file_are_marked_where_they_are_whole() {
@@ -315,6 +335,22 @@ fn sparse_disks_of_every_size() {
         assert!(sink.close() < 64 << 20);
         assert!(lab.qemu_img("check -f qcow2 image").starts_with("No errors"));
         lab.qemu_io("image", &[&format!("read -P {} {last} 1", input[0]), "read -P 0 0 1M"]);
+    }
+}
+
+/// Refcount blocks of which a piece at a time is written. What is preallocated is a hole.
+#[test]
+fn refcount_blocks_of_many_pieces() {
+    let Some(lab) = Lab::open() else { return };
+    for (text, size) in [
+        ("cluster_size=2M,refcount_bits=64,preallocation=metadata", 40 << 30),
+        ("cluster_size=2M,refcount_bits=1,preallocation=metadata", 1200 << 30),
+        ("cluster_size=512,refcount_bits=64,preallocation=metadata", 100 << 20),
+    ] {
+        let len = spec::write(&lab, size, &options(text), &[], &[]).unwrap();
+        assert_eq!(options(text).max_len(size), Ok(len));
+        let report = lab.qemu_img("check -f qcow2 image");
+        assert!(report.starts_with("No errors were found on the image."), "{text}: {report}");
     }
 }
 
