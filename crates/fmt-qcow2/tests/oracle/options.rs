@@ -14,7 +14,7 @@ use crate::write::{INPUT, data, verify, zero};
 /// The size of the disk: no whole cluster of any size above 512 bytes.
 const SIZE: u64 = (3 << 20) + 512;
 
-/// What each of these comes to with every cluster size and version.
+/// Options of images without a backing file.
 const COMBINATIONS: [&str; 48] = [
     "compat=1.1",
     "compat=0.10",
@@ -66,7 +66,7 @@ const COMBINATIONS: [&str; 48] = [
     "data_file=data,data_file_raw=on,cluster_size=2M",
 ];
 
-/// These have a backing file.
+/// Options of images with one.
 const OVERLAYS: [&str; 12] = [
     "compat=1.1",
     "compat=0.10",

@@ -69,8 +69,8 @@ pub(crate) fn write(
     Ok(sink.close())
 }
 
-/// Writes `disk` to `image` as `convert -c` does, and returns the length of the file. What is `None` in the map of
-/// clusters is left to the backing file.
+/// Writes `disk` to `image` as `convert -c` does, and returns the length of the file. Clusters whose numbers are `absent`
+/// are left to the backing file.
 #[track_caller]
 pub(crate) fn write_packed(
     lab: &Lab,
