@@ -83,7 +83,9 @@ impl Qemu {
     }
 
     fn disk_of(&self, path: &Path, format: &str) -> io::Result<Content> {
-        let scratch = scene::temporary_dir()?;
+        // Beside the image, where there was room for as much.
+        let beside = path.parent().unwrap_or(Path::new("."));
+        let scratch = tempfile::tempdir_in(beside)?;
         let args = ["convert".as_ref(), "-f".as_ref(), format.as_ref(), path.as_os_str(), "disk".as_ref()];
         let run = self.img.run(scratch.path(), args)?;
         if run.exit != Exit::Code(0) {

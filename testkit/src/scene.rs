@@ -48,22 +48,25 @@ pub fn run<S: AsRef<OsStr> + Debug>(
     view: View<'_>,
     lay_out: impl FnOnce(&Path) -> io::Result<()>,
 ) -> (Outcome, Run) {
-    try_run(tool, args, view, lay_out)
+    let words: Vec<_> = [OsStr::new("dd")].into_iter().chain(args.iter().map(S::as_ref)).collect();
+    temporary_dir()
+        .and_then(|dir| run_in(dir.path(), tool, &words, view, lay_out))
         .unwrap_or_else(|error| panic!("dd {args:?}: the test itself failed: {error}"))
 }
 
-fn try_run<S: AsRef<OsStr> + Debug>(
+/// What `tool words` does in `dir`, which is empty, once `lay_out` has filled it.
+pub fn run_in<S: AsRef<OsStr>>(
+    dir: &Path,
     tool: &Tool,
-    args: &[S],
+    words: &[S],
     view: View<'_>,
     lay_out: impl FnOnce(&Path) -> io::Result<()>,
 ) -> io::Result<(Outcome, Run)> {
-    let dir = temporary_dir()?;
-    lay_out(dir.path())?;
-    backdate(dir.path())?;
-    let before = listing(dir.path())?;
-    let run = tool.dd(dir.path(), args)?;
-    let (changed, fully_allocated) = changes_since(&before, view, dir.path())?;
+    lay_out(dir)?;
+    backdate(dir)?;
+    let before = listing(dir)?;
+    let run = tool.run(dir, words)?;
+    let (changed, fully_allocated) = changes_since(&before, view, dir)?;
     Ok((Outcome::new(&run, changed, fully_allocated), run))
 }
 

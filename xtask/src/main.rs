@@ -3,6 +3,7 @@
 mod bench;
 mod ci;
 mod command;
+mod difftest;
 mod fuzz;
 mod guests;
 mod smoke;
@@ -40,6 +41,12 @@ const TASKS: &[Task] = &[
         operands: "[--seconds N]",
         help: "replay what each fuzz target has, then search for N seconds [10]",
         run: fuzz::run,
+    },
+    Task {
+        name: "difftest",
+        operands: "[--command NAME] [--seed S] [--runs N]",
+        help: "compare N random commands [2000] with qemu-img's; S repeats a run",
+        run: difftest::run,
     },
     Task {
         name: "build-guests",
