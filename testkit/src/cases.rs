@@ -10,38 +10,43 @@ use std::thread;
 ///
 /// `check` returns what is wrong with a case, in words.
 pub fn assert_all<C: Display + Sync>(cases: &[C], check: impl Fn(&C) -> Vec<String> + Sync) {
+    let wrong = map(cases, check);
+    let failures: Vec<_> = cases
+        .iter()
+        .zip(wrong)
+        .filter(|(_, wrong)| !wrong.is_empty())
+        .map(|(case, wrong)| format!("{case}\n    {}", wrong.join("\n    ")))
+        .collect();
+    assert!(
+        failures.is_empty(),
+        "{} of {} cases failed:\n\n{}\n",
+        failures.len(),
+        cases.len(),
+        failures.join("\n\n")
+    );
+}
+
+/// What `work` makes of each case, in the order of the cases, done on all processors.
+pub fn map<C: Sync, T: Send>(cases: &[C], work: impl Fn(&C) -> T + Sync) -> Vec<T> {
     let next = AtomicUsize::new(0);
-    let checked = AtomicUsize::new(0);
-    let failures = Mutex::new(Vec::new());
-    let work = || {
-        while let Some((number, case)) = take(cases, &next) {
-            let wrong = check(case);
-            checked.fetch_add(1, Ordering::Relaxed);
-            if !wrong.is_empty() {
-                failures
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push((number, format!("{case}\n    {}", wrong.join("\n    "))));
-            }
+    let results = Mutex::new(Vec::new());
+    let take = || {
+        while let Some((number, case)) = nth(cases, next.fetch_add(1, Ordering::Relaxed)) {
+            let result = work(case);
+            results.lock().unwrap_or_else(PoisonError::into_inner).push((number, result));
         }
     };
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, NonZero::get) {
-            scope.spawn(work);
+            scope.spawn(take);
         }
     });
-    assert_eq!(checked.into_inner(), cases.len(), "every case was checked");
-    report(failures.into_inner().unwrap_or_else(PoisonError::into_inner), cases.len());
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    assert_eq!(results.len(), cases.len(), "every case was taken");
+    results.sort_by_key(|(number, _)| *number);
+    results.into_iter().map(|(_, result)| result).collect()
 }
 
-fn take<'a, C>(cases: &'a [C], next: &AtomicUsize) -> Option<(usize, &'a C)> {
-    let number = next.fetch_add(1, Ordering::Relaxed);
+fn nth<C>(cases: &[C], number: usize) -> Option<(usize, &C)> {
     cases.get(number).map(|case| (number, case))
-}
-
-/// In the order of the cases, not in that in which threads came to them.
-fn report(mut failures: Vec<(usize, String)>, of: usize) {
-    failures.sort();
-    let texts: Vec<_> = failures.iter().map(|(_, text)| text.as_str()).collect();
-    assert!(texts.is_empty(), "{} of {of} cases failed:\n\n{}\n", texts.len(), texts.join("\n\n"));
 }

@@ -12,11 +12,14 @@
 //! | [`disk`] | raw disks described by their data |
 //! | [`differencing`] | VHD and VHDX images with parents, which QEMU does not make |
 //! | [`qemu`] | QEMU's tools, to make images with and to look at images with |
+//! | [`baseline`], [`fixtures`] | what released versions of `qemu-img` did, and with which inputs |
 //! | [`cases`] | many independent checks at once |
 
+pub mod baseline;
 pub mod cases;
 pub mod differencing;
 pub mod disk;
+pub mod fixtures;
 pub mod outcome;
 pub mod qemu;
 pub mod scene;

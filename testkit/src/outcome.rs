@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -16,18 +16,18 @@ use crate::tool::Run;
 const SKIP_WARNING: &str = "cannot skip to specified offset";
 
 /// What a command did.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Outcome {
     /// How it ended.
     pub exit: Exit,
     /// What kind of text was on stderr.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Stderr::is_silent")]
     pub stderr: Stderr,
     /// Whether there was text on stdout.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Stdout::is_silent")]
     pub stdout: Stdout,
     /// Every file, by its name in the directory of the run, that was made, written to, replaced or removed.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub changed: BTreeMap<String, Entry>,
     /// The changed files without holes. Nothing recorded says this.
     #[serde(skip)]
@@ -35,7 +35,7 @@ pub struct Outcome {
 }
 
 /// How a command ended.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(untagged)]
 pub enum Exit {
     /// With this exit code.
@@ -49,7 +49,7 @@ pub enum Exit {
 }
 
 /// What kind of text stderr had. The wording is each tool's own.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stderr {
     /// None.
@@ -62,7 +62,7 @@ pub enum Stderr {
 }
 
 /// Whether stdout had text.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stdout {
     /// It had none.
@@ -73,7 +73,7 @@ pub enum Stdout {
 }
 
 /// What is found under a changed name.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(untagged)]
 pub enum Entry {
     /// A file, taken as bytes.
@@ -85,7 +85,7 @@ pub enum Entry {
 }
 
 /// Bytes.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Content {
     /// How many.
     pub size: u64,
@@ -101,12 +101,14 @@ impl Content {
 }
 
 /// A disk image, whatever its layout.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Image {
     /// What `qemu-img info` says of the image itself, as far as two images of the same disk have it in common.
     pub info: Value,
     /// The image as `qemu-img convert` makes it raw.
     pub disk: Content,
+    /// The length of the file, in bytes. For information: two layouts of a disk are no difference.
+    pub file_size: u64,
     /// Why `qemu-img check` is not content. Nothing recorded says this.
     #[serde(skip)]
     pub damage: Option<String>,
@@ -139,6 +141,17 @@ impl Outcome {
     /// Whether a changed file is a disk image rather than bytes.
     pub fn has_images(&self) -> bool {
         self.changed.values().any(|entry| matches!(entry, Entry::Image(_)))
+    }
+
+    /// As much of it as recordings say.
+    pub fn recordable(mut self) -> Self {
+        self.fully_allocated.clear();
+        for entry in self.changed.values_mut() {
+            if let Entry::Image(image) = entry {
+                image.damage = None;
+            }
+        }
+        self
     }
 
     /// The same outcome with `new` wherever the content of a file or a disk was `old`.
@@ -176,7 +189,26 @@ impl Outcome {
     }
 }
 
+impl PartialEq for Image {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { info, disk, file_size: _, damage } = self;
+        (info, disk, damage) == (&other.info, &other.disk, &other.damage)
+    }
+}
+
+impl Eq for Image {}
+
+impl Stdout {
+    fn is_silent(&self) -> bool {
+        *self == Self::Silent
+    }
+}
+
 impl Stderr {
+    fn is_silent(&self) -> bool {
+        *self == Self::Silent
+    }
+
     fn classify(text: &str) -> Self {
         if text.is_empty() {
             Self::Silent
@@ -208,7 +240,7 @@ impl Debug for Shown<'_> {
             None => f.write_str("not made or changed"),
             Some(Entry::Other(what)) => f.write_str(what),
             Some(Entry::File(content)) => write!(f, "{content}"),
-            Some(Entry::Image(Image { info, disk, damage })) => {
+            Some(Entry::Image(Image { info, disk, damage, .. })) => {
                 let damage = damage.as_deref().unwrap_or("sound");
                 write!(f, "image with a disk of {disk}\n        {info}\n        {damage}")
             }

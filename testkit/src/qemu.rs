@@ -31,6 +31,11 @@ impl Qemu {
         Some(Self { img })
     }
 
+    /// The installed `qemu-io`, and `img` for `qemu-img`: images are looked at by that.
+    pub fn with_img(img: Tool) -> Self {
+        Self { img }
+    }
+
     /// `qemu-img`.
     pub fn img(&self) -> &Tool {
         &self.img
@@ -79,7 +84,8 @@ impl Qemu {
         without_incidentals(&mut info);
         let format = info["format"].as_str().expect("every image has a format").to_owned();
         let disk = self.disk_of(path, &format)?;
-        Ok(Entry::Image(Image { info, disk, damage: self.damage_of(path, &format)? }))
+        let file_size = fs::metadata(path)?.len();
+        Ok(Entry::Image(Image { info, disk, file_size, damage: self.damage_of(path, &format)? }))
     }
 
     fn disk_of(&self, path: &Path, format: &str) -> io::Result<Content> {

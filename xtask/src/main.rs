@@ -1,5 +1,6 @@
 //! What a developer runs, and CI with them: `cargo xtask help` lists it.
 
+mod baselines;
 mod bench;
 mod ci;
 mod command;
@@ -47,6 +48,12 @@ const TASKS: &[Task] = &[
         operands: "[--command NAME] [--seed S] [--runs N]",
         help: "compare N random commands [2000] with qemu-img's; S repeats a run",
         run: difftest::run,
+    },
+    Task {
+        name: "baselines",
+        operands: "--qemu-img PATH…",
+        help: "record what these versions of qemu-img do in the recorded cases, and say what is new",
+        run: baselines::run,
     },
     Task {
         name: "build-guests",

@@ -7,17 +7,17 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use testkit::disk::{Disk, GIB, KIB, MIB};
-use testkit::outcome::Content;
-use testkit::qemu::Qemu;
-use testkit::scene;
+use crate::disk::{Disk, GIB, KIB, MIB};
+use crate::outcome::Content;
+use crate::qemu::Qemu;
+use crate::scene;
 
 /// An image whose other half is another fixture.
 const OVERLAY: &str = "ovl.qcow2";
 const OVERLAY_BASE: &str = "rodd.raw";
 
 /// The files that recorded cases read, or find where their output goes, by name.
-pub(super) struct Fixtures {
+pub struct Fixtures {
     raw: BTreeMap<&'static str, Disk>,
     qcow2: Option<Qcow2>,
 }
@@ -30,20 +30,20 @@ struct Qcow2 {
 
 impl Fixtures {
     /// Those that need QEMU are there with `qemu`, and not without.
-    pub(super) fn generate(qemu: Option<&Qemu>) -> Self {
+    pub fn generate(qemu: Option<&Qemu>) -> Self {
         let qcow2 = qemu.map(|_| Qcow2::make().expect("QEMU makes qcow2 images"));
         Self { raw: raw_disks(), qcow2 }
     }
 
     /// What the fixtures hold, by name.
-    pub(super) fn contents(&self) -> BTreeMap<&'static str, Content> {
+    pub fn contents(&self) -> BTreeMap<&'static str, Content> {
         let raw = self.raw.iter().map(|(&name, disk)| (name, disk.content()));
         let qcow2 = self.qcow2.iter().flat_map(|qcow2| qcow2.contents.clone());
         raw.chain(qcow2).collect()
     }
 
     /// Writes the fixture `name` to `path`.
-    pub(super) fn write(&self, name: &str, path: &Path) -> io::Result<()> {
+    pub fn write(&self, name: &str, path: &Path) -> io::Result<()> {
         if let Some(disk) = self.raw.get(name) {
             return disk.write(path);
         }
@@ -53,7 +53,7 @@ impl Fixtures {
     }
 
     /// Writes each fixture that some argument names into `dir`, and what such a fixture needs.
-    pub(super) fn write_named_in(&self, args: &[String], dir: &Path) -> io::Result<()> {
+    pub fn write_named_in(&self, args: &[String], dir: &Path) -> io::Result<()> {
         let named = |name: &str| args.iter().any(|arg| arg.contains(name));
         let needed = |name: &str| named(name) || name == OVERLAY_BASE && named(OVERLAY);
         let qcow2 = self.qcow2.iter().flat_map(|qcow2| qcow2.contents.keys());
