@@ -212,7 +212,7 @@ fn compare_all(pairs: impl Iterator<Item = Pair>) {
 const IN: &str = "if=in.raw";
 const OUT: &str = "of=out.img";
 
-/// Options, operands and names, all in the same directory.
+/// Options, operands and names, all in the same directory. What `dd_matrix` has for every format is not here.
 const ARGUMENTS: &[&[&str]] = &[
     // Options, as getopt allows them to be written.
     &[IN, OUT],
@@ -255,9 +255,7 @@ const ARGUMENTS: &[&[&str]] = &[
     &["-f", "RAW", IN, OUT],
     &["-f", "qcow2", IN, OUT],
     &["-f", "file", IN, OUT],
-    &["-O", "nosuch", IN, OUT],
     &["-O", "", IN, OUT],
-    &["-O", "RAW", IN, OUT],
     &["-O", "file", IN, OUT],
     &["-O", "bochs", IN, OUT],
     // Help.
@@ -282,12 +280,7 @@ const ARGUMENTS: &[&[&str]] = &[
     &[IN, OUT, "bs=0", "bs=512"],
     &[IN, OUT, "bs=512", "bs=0"],
     // Operands that are none.
-    &[],
-    &[IN],
-    &[OUT],
-    &["bs=512"],
     &[IN, OUT, "nonsense"],
-    &[IN, OUT, "foo=bar"],
     &["foo=bar", IN, OUT],
     &["foo=bar"],
     &[IN, OUT, ""],
@@ -295,11 +288,9 @@ const ARGUMENTS: &[&[&str]] = &[
     &[IN, OUT, "=1"],
     &[IN, OUT, "-"],
     &[IN, OUT, "if"],
-    &[IN, OUT, "count"],
     &["IF=in.raw", OUT],
     &[" if=in.raw", OUT],
     &[IN, OUT, "BS=512"],
-    &[IN, OUT, "seek=1"],
     &[IN, OUT, "conv=notrunc"],
     &[IN, OUT, "iflag=direct"],
     &[IN, OUT, "oflag=direct"],
@@ -307,10 +298,8 @@ const ARGUMENTS: &[&[&str]] = &[
     &[IN, OUT, "ibs=512"],
     &[IN, OUT, "obs=512"],
     // Block sizes: unlike `count` and `skip`, every qemu-img reads these alike.
-    &[IN, OUT, "bs=64k"],
     &[IN, OUT, "bs=64K", "count=1"],
     &[IN, OUT, "bs=1M"],
-    &[IN, OUT, "bs=1.5k"],
     &[IN, OUT, "bs=.5k"],
     &[IN, OUT, "bs=0x200"],
     &[IN, OUT, "bs=01000", "count=1"],
@@ -323,7 +312,6 @@ const ARGUMENTS: &[&[&str]] = &[
     &[IN, OUT, "bs=1e3"],
     &[IN, OUT, "bs=1.5"],
     &[IN, OUT, "bs=0x1k"],
-    &[IN, OUT, "bs=0"],
     &[IN, OUT, "bs=-1"],
     &[IN, OUT, "bs=x"],
     &[IN, OUT, "bs="],

@@ -26,6 +26,9 @@ const MOST_FAILURES: usize = 5;
 /// A campaign in which more of this fails in both tools compares nothing. In percent.
 const LEAST_SUCCESS: u64 = 60;
 
+/// After so many runs a line says how far it is.
+const RUNS_PER_LINE: u64 = 1000;
+
 /// Fewer runs may all fail by chance.
 const FEWEST_TO_JUDGE: u64 = 100;
 
@@ -177,14 +180,22 @@ impl Tally {
             Verdict::Deliberate(reason) => *self.deliberate.entry(reason).or_default() += 1,
             Verdict::Different(_) => self.failures.push((seed, Case { image: image.clone(), invocation })),
         }
+        if self.runs().is_multiple_of(RUNS_PER_LINE) {
+            println!("  {} runs so far, {} differences", self.runs(), self.failures.len());
+        }
+    }
+
+    fn runs(&self) -> u64 {
+        let deliberate: u64 = self.deliberate.values().sum();
+        self.equal + self.both_failed + deliberate + self.failures.len() as u64
     }
 
     fn print(&self, seconds: f64) {
         let deliberate: u64 = self.deliberate.values().sum();
-        let runs = self.equal + self.both_failed + deliberate + self.failures.len() as u64;
         println!(
-            "{runs} runs, {} differences, {seconds:.0} s; {} images; {} succeeded in both, {} failed in both, \
+            "{} runs, {} differences, {seconds:.0} s; {} images; {} succeeded in both, {} failed in both, \
              {deliberate} differ on purpose",
+            self.runs(),
             self.failures.len(),
             self.images,
             self.equal,
