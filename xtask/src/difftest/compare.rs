@@ -41,6 +41,7 @@ pub(super) enum Verdict {
 /// An image that lies in a directory.
 pub(super) struct Made {
     dir: tempfile::TempDir,
+    pub(super) image: Image,
     pub(super) input: Input,
 }
 
@@ -63,7 +64,7 @@ impl Comparer {
         let top = image.top();
         let file_len = fs::metadata(dir.path().join(TOP))?.len();
         let input = Input { format: top.format, size: top.size, file_len, landmarks: landmarks(image) };
-        Ok(Made { dir, input })
+        Ok(Made { dir, image: image.clone(), input })
     }
 
     /// Lets both tools do `invocation`.
@@ -74,7 +75,7 @@ impl Comparer {
         let differences = differences(&ours, &our_run, &theirs);
         Ok(if differences.is_empty() {
             if ours.exit == Exit::Code(0) { Verdict::Equal } else { Verdict::BothFailed }
-        } else if let Some(reason) = known::reason(&ours, &our_run, &theirs, &their_run) {
+        } else if let Some(reason) = known::reason(&made.image, &ours, &our_run, &theirs) {
             Verdict::Deliberate(reason)
         } else {
             let said = [said("instar", &our_run), said("qemu-img", &their_run)];
