@@ -105,10 +105,11 @@ fn report(exchange: &VolatileSlice<'_>, len: u32) -> Result<Vec<u8>, GuestFault>
     piece(exchange, REPORT_AT, len, REPORT_LEN, "a report longer than there is room for")
 }
 
-/// The guest's words, made harmless for a terminal: what an image's author wrote may be among them.
+/// The guest's words, made harmless for a terminal: what an image's author wrote may be among them. They are no name in
+/// quotes, so that quotes among them stay as they are.
 fn text(exchange: &VolatileSlice<'_>, len: u32) -> Result<String, GuestFault> {
     let bytes = piece(exchange, TEXT_AT, len, TEXT_LEN, "a text longer than there is room for")?;
-    Ok(shown(OsStr::from_bytes(&bytes)))
+    Ok(shown(OsStr::from_bytes(&bytes)).replace("\\'", "'"))
 }
 
 fn piece(

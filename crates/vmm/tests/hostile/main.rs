@@ -308,7 +308,7 @@ mod doorbell {
     fn a_failure_is_told_with_its_words_made_harmless() {
         everywhere(|sandbox| {
             let failure = Failure { kind: KIND_CORRUPT, file: 0, at: 0x1234 };
-            let text = b"\x1b[2Jgrain\ntable\xff";
+            let text = b"\x1b[2Jgrain's\ntable\xff";
             let (report_len, text_len) = (size_of::<Failure>() as u32, text.len() as u32);
             let head = Head { state: FAILED, report_len, text_len, ..Head::default() };
             let error = ends_in(
@@ -317,7 +317,7 @@ mod doorbell {
             );
             let Error::Image(image) = error else { panic!("{error:?}") };
             assert_eq!((image.kind, image.at, image.is_input), (FailureKind::Corrupt, 0x1234, true));
-            assert_eq!(image.what, "\\u{1b}[2Jgrain\\ntable\u{fffd}");
+            assert_eq!(image.what, "\\u{1b}[2Jgrain's\\ntable\u{fffd}");
         });
     }
 
