@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::{command, difftest, fuzz, guests, no_operands, smoke, test, workspace};
+use crate::{command, difftest, fuzz, guests, hostile, no_operands, smoke, test, workspace};
 
 struct Step {
     name: &'static str,
@@ -23,6 +23,7 @@ const STEPS: &[Step] = &[
     Step { name: "release build and first use", run: smoke::run },
     Step { name: "tests", run: || test::run(&[]) },
     Step { name: "comparison with qemu-img", run: difftest::ci },
+    Step { name: "hostile images", run: || hostile::run(&[]) },
     Step { name: "fuzzing", run: || fuzz::run(&[]) },
 ];
 

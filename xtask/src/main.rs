@@ -7,6 +7,7 @@ mod command;
 mod difftest;
 mod fuzz;
 mod guests;
+mod hostile;
 mod smoke;
 mod test;
 mod workspace;
@@ -54,6 +55,12 @@ const TASKS: &[Task] = &[
         operands: "--qemu-img PATH…",
         help: "record what these versions of qemu-img do in the recorded cases, and say what is new",
         run: baselines::run,
+    },
+    Task {
+        name: "hostile",
+        operands: "[--seed S] [--cases N] [--format F] [--only NAME]",
+        help: "read real images with something wrong with them, beside `qemu-img`",
+        run: hostile::run,
     },
     Task {
         name: "build-guests",
