@@ -1,17 +1,17 @@
 //! Block devices, in and out. They are loop devices, which need root: the tests say that they were skipped without.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
 use testkit::outcome::Exit;
-use testkit::tool::{Run, Tool, require_tool};
+use testkit::tool::{Run, Tool, require_tool, with_own_mounts};
 
 /// A file behind a loop device.
 struct Device {
-    _dir: TempDir,
+    dir: TempDir,
     path: PathBuf,
 }
 
@@ -28,7 +28,12 @@ impl Device {
             return None;
         };
         let path = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-        Some(Self { _dir: dir, path })
+        Some(Self { dir, path })
+    }
+
+    /// The file behind it.
+    fn backing(&self) -> PathBuf {
+        self.dir.path().join("backing")
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -109,4 +114,40 @@ fn a_device_is_not_copied_onto_itself_by_another_node() {
     assert_eq!(run.exit, Exit::Code(1));
     assert!(run.stderr.contains("the same file"), "{}", run.stderr);
     assert!(device.bytes() == pattern(4096));
+}
+
+/// A device whose medium has gone bad, as far as a loop device can have one: what is behind the end of its file cannot be
+/// read.
+#[test]
+fn a_device_that_cannot_be_read_is_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let Some(device) = Device::new(&pattern(8 << 20)) else { return };
+    let backing = File::options().write(true).open(device.backing()).expect("a file");
+    backing.set_len(4 << 20).expect("it can be shortened");
+    let flushed = Command::new("blockdev").arg("--flushbufs").arg(&device.path).status();
+    assert!(flushed.expect("blockdev starts").success());
+    let instar = Tool::named(env!("CARGO_BIN_EXE_instar"));
+    let run = dd(&instar, dir.path(), &[&device.operand("if"), "of=out"]);
+    assert_eq!(run.exit, Exit::Code(1), "{}", run.stderr);
+    let said = format!("instar: reading '{}' at byte ", device.path.display());
+    for words in [said.as_str(), "I/O error", "'out' is incomplete"] {
+        assert!(run.stderr.contains(words), "{}", run.stderr);
+    }
+}
+
+/// The system takes the bytes, and finds out later that there is no place for them.
+#[test]
+fn a_device_that_cannot_be_written_is_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("disk.raw"), pattern(8 << 20)).expect("an input");
+    fs::create_dir(dir.path().join("small")).expect("a directory");
+    let script = "mount -t tmpfs -o size=2M none small; truncate -s 8M small/backing
+        device=$(losetup --find --show small/backing); trap 'losetup --detach $device' EXIT
+        \"$1\" dd if=disk.raw of=$device";
+    let Some(run) = with_own_mounts(dir.path(), script, &[env!("CARGO_BIN_EXE_instar")]) else { return };
+    let run = run.expect("a shell");
+    assert_eq!(run.exit, Exit::Code(1), "{}", run.stderr);
+    for words in ["instar: syncing '/dev/loop", "I/O error", "is incomplete"] {
+        assert!(run.stderr.contains(words), "{}", run.stderr);
+    }
 }

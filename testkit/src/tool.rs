@@ -1,8 +1,8 @@
 //! A command under test or one to compare with, and a single run of it.
 
 use core::time::Duration;
-use std::ffi::OsStr;
-use std::fs::File;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,7 +18,7 @@ const POLL: Duration = Duration::from_millis(1);
 /// A program, mostly one that has a `dd` command in `qemu-img`'s manner.
 pub struct Tool {
     program: PathBuf,
-    environment: Vec<(&'static str, &'static str)>,
+    environment: Vec<(OsString, OsString)>,
 }
 
 /// What a finished command left behind, except for files.
@@ -39,8 +39,8 @@ impl Tool {
     }
 
     /// The same with an environment variable.
-    pub fn with(mut self, name: &'static str, value: &'static str) -> Self {
-        self.environment.push((name, value));
+    pub fn with(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.into(), value.into()));
         self
     }
 
@@ -50,10 +50,32 @@ impl Tool {
         self.run(dir, dd)
     }
 
+    /// The same for a program that stops itself, as by Ctrl-Z: then `meanwhile` is done, and it goes on.
+    pub fn dd_stopping<S: AsRef<OsStr>>(
+        &self,
+        dir: &Path,
+        args: &[S],
+        meanwhile: impl FnOnce(),
+    ) -> io::Result<Run> {
+        let dd = [OsStr::new("dd")].into_iter().chain(args.iter().map(S::as_ref));
+        let begun = self.begin(dir, dd)?;
+        let pid = begun.child.id();
+        while !has_stopped(pid)? {
+            thread::sleep(POLL);
+        }
+        meanwhile();
+        Command::new("kill").args(["-s", "CONT", &pid.to_string()]).status()?;
+        begun.end()
+    }
+
     /// Runs `PROGRAM ARGS` in `dir`.
     pub fn run<S: AsRef<OsStr>>(&self, dir: &Path, args: impl IntoIterator<Item = S>) -> io::Result<Run> {
+        self.begin(dir, args)?.end()
+    }
+
+    fn begin<S: AsRef<OsStr>>(&self, dir: &Path, args: impl IntoIterator<Item = S>) -> io::Result<Begun> {
         // Files rather than pipes: a command that prints much cannot block on a reader that waits for its exit.
-        let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
+        let (stdout, stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
         let child = Command::new(&self.program)
             .args(args)
             .current_dir(dir)
@@ -62,14 +84,36 @@ impl Tool {
             .env_remove("POSIXLY_CORRECT")
             // It would date the outputs.
             .env_remove("SOURCE_DATE_EPOCH")
-            .envs(self.environment.iter().copied())
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(stdout.try_clone()?)
             .stderr(stderr.try_clone()?)
             .spawn()?;
-        let exit = wait_until(child, Instant::now() + DEADLINE)?;
-        Ok(Run { exit, stdout: written_to(&mut stdout)?, stderr: written_to(&mut stderr)? })
+        Ok(Begun { child, stdout, stderr })
     }
+}
+
+/// A run that has not ended.
+struct Begun {
+    child: Child,
+    stdout: File,
+    stderr: File,
+}
+
+impl Begun {
+    fn end(mut self) -> io::Result<Run> {
+        let exit = wait_until(self.child, Instant::now() + DEADLINE)?;
+        Ok(Run { exit, stdout: written_to(&mut self.stdout)?, stderr: written_to(&mut self.stderr)? })
+    }
+}
+
+/// Whether the process `pid` has been stopped. That it has ended instead is an error.
+fn has_stopped(pid: u32) -> io::Result<bool> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    if status.contains("\nState:\tZ") {
+        return Err(io::Error::other("it ended without having stopped"));
+    }
+    Ok(status.contains("\nState:\tT"))
 }
 
 /// The tool `name` to compare with, or `None` where it is not installed.
@@ -84,6 +128,22 @@ pub fn require_tool(name: &str) -> Option<Tool> {
     // Not `eprintln!`, which the test harness swallows when a test passes.
     let _ = writeln!(io::stderr(), "SKIPPED: a comparison with {name}, which is not installed");
     None
+}
+
+/// Runs the shell script `script`, whose `$1`, `$2`, … are `args`, in `dir`, with mounts that nobody else sees and that
+/// are gone afterwards.
+///
+/// `None` where this user may not mount anything, which is a failure in CI.
+pub fn with_own_mounts<S: AsRef<OsStr>>(dir: &Path, script: &str, args: &[S]) -> Option<io::Result<Run>> {
+    let works = Command::new("unshare").args(["--mount", "true"]).stderr(Stdio::null()).status();
+    if !works.is_ok_and(|status| status.success()) {
+        assert!(std::env::var_os("CI").is_none(), "CI must be able to mount file systems");
+        let _ = writeln!(io::stderr(), "SKIPPED: a test that mounts file systems, which this user may not");
+        return None;
+    }
+    let shell = ["--mount", "sh", "-ec", script, "sh"].map(OsStr::new);
+    let args = shell.into_iter().chain(args.iter().map(S::as_ref));
+    Some(Tool::named("unshare").run(dir, args))
 }
 
 fn wait_until(mut child: Child, deadline: Instant) -> io::Result<Exit> {
