@@ -17,6 +17,7 @@
 //! | [`mod@probe`] | [`probe()`]: which format a file's first bytes show |
 //! | [`error`] | [`Error`]: a kind to match on, the place, and words for a person |
 //! | [`math`] | sectors, and arithmetic that says when it overflows |
+//! | `testing` | what readers and writers promise, checked; behind the feature of that name |
 //!
 //! ```
 //! use fmt_core::{Format, probe};
@@ -41,6 +42,8 @@ pub mod growth;
 pub mod math;
 pub mod probe;
 pub mod step;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod window;
 
 pub use chain::Chain;

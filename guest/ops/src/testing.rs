@@ -6,10 +6,10 @@
 //! empty, reaches outside a file, writes what has been written, or comes before its output has a length.
 
 use core::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::string::String;
 use std::vec::Vec;
 
+use fmt_core::testing::{Origin, Output};
 use fmt_core::{Error, ErrorKind, FileId, ReadAt, Source, Step, StepSink};
 
 use crate::Host;
@@ -55,8 +55,7 @@ impl MemoryHost {
     /// The host with one more file, which is written and may become `max_len` bytes long.
     #[must_use]
     pub fn with_output(mut self, max_len: u64) -> Self {
-        let output = Output { max_len, len: None, written: BTreeMap::new() };
-        self.files.push(File::Output(RefCell::new(output)));
+        self.files.push(File::Output(RefCell::new(Output::new(max_len))));
         self
     }
 
@@ -72,7 +71,7 @@ impl MemoryHost {
 
     /// The output `file` as the steps so far make it, or `None` while it has no length.
     pub fn output(&self, file: FileId) -> Option<OutputView<'_>> {
-        self.output_cell(file).borrow().len.map(|len| OutputView { host: self, file, len })
+        self.output_cell(file).borrow().file_len().map(|len| OutputView { host: self, file, len })
     }
 
     fn next_id(&self) -> FileId {
@@ -124,20 +123,11 @@ impl Host for MemoryHost {
 
 impl StepSink for MemoryHost {
     fn step(&self, step: Step<'_>) -> Result<(), Error> {
-        match step {
-            Step::SetLen { file, len } => self.output_cell(file).borrow_mut().set_len(len),
-            Step::Write { file, dst, bytes } => {
-                self.output_cell(file).borrow_mut().write(
-                    dst,
-                    bytes.len() as u64,
-                    Content::Bytes(bytes.to_vec()),
-                );
-            }
-            Step::Fill { file, dst, len, source } => {
-                self.check_source(source, len);
-                self.output_cell(file).borrow_mut().write(dst, len, Content::Source(source));
-            }
+        let (Step::SetLen { file, .. } | Step::Write { file, .. } | Step::Fill { file, .. }) = step;
+        if let Step::Fill { len, source, .. } = step {
+            self.check_source(source, len);
         }
+        self.output_cell(file).borrow_mut().take(step);
         self.steps.borrow_mut().push(std::format!("{step:?}"));
         Ok(())
     }
@@ -191,51 +181,6 @@ impl ReadAt for Input {
     }
 }
 
-/// A file to write: not its bytes, which may be more than memory has, but where they come from.
-#[derive(Debug)]
-struct Output {
-    max_len: u64,
-    len: Option<u64>,
-    /// By their start.
-    written: BTreeMap<u64, Piece>,
-}
-
-/// A part of an output.
-#[derive(Debug)]
-struct Piece {
-    len: u64,
-    content: Content,
-}
-
-#[derive(Debug)]
-enum Content {
-    Bytes(Vec<u8>),
-    Source(Source),
-}
-
-impl Output {
-    fn set_len(&mut self, len: u64) {
-        assert!(len <= self.max_len, "a length of {len}, where {} is the most", self.max_len);
-        let last = self.written.last_key_value().map_or(0, |(start, piece)| start + piece.len);
-        assert!(last <= len, "a length of {len}, where {last} bytes have been written");
-        self.len = Some(len);
-    }
-
-    fn write(&mut self, start: u64, len: u64, content: Content) {
-        let file_len = self.len.expect("the length comes first");
-        let end = start.checked_add(len).filter(|&end| end <= file_len);
-        assert!(len > 0, "nothing at {start}");
-        let end = end
-            .unwrap_or_else(|| panic!("{len} bytes at {start} are not inside the {file_len} of the output"));
-        let before = self.written.range(..end).next_back();
-        assert!(
-            before.is_none_or(|(at, before)| at + before.len <= start),
-            "{len} bytes at {start} overlap {before:?}"
-        );
-        self.written.insert(start, Piece { len, content });
-    }
-}
-
 /// An output of a [`MemoryHost`], as bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct OutputView<'h> {
@@ -248,8 +193,7 @@ impl OutputView<'_> {
     /// How many bytes were written. What was not is a hole.
     #[must_use]
     pub fn written(&self) -> u64 {
-        // The pieces are disjoint and inside the output, so there is no sum that overflows.
-        self.host.output_cell(self.file).borrow().written.values().map(|piece| piece.len).sum()
+        self.host.output_cell(self.file).borrow().written()
     }
 }
 
@@ -258,29 +202,22 @@ impl ReadAt for OutputView<'_> {
         self.len
     }
 
-    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), Error> {
-        let range = offset..offset.saturating_add(buf.len() as u64);
-        buf.fill(0);
-        let output = self.host.output_cell(self.file).borrow();
-        for (&at, piece) in output.written.range(..range.end) {
-            let (start, end) = (at.max(range.start), (at + piece.len).min(range.end));
-            if start >= end {
-                continue;
+    fn read_exact_at(&self, offset: u64, mut buf: &mut [u8]) -> Result<(), Error> {
+        let (output, mut at) = (self.host.output_cell(self.file).borrow(), offset);
+        while !buf.is_empty() {
+            let (origin, len) = output.origin(at);
+            let len = usize::try_from(len).map_or(buf.len(), |len| len.min(buf.len()));
+            let (head, rest) = buf.split_at_mut(len);
+            match origin {
+                Origin::Bytes(bytes) => head.copy_from_slice(&bytes[..len]),
+                Origin::Disk(Source::Data { file, offset }) => {
+                    self.host.input(file).read_exact_at(offset, head)?;
+                }
+                Origin::Hole | Origin::Disk(_) => head.fill(0),
             }
-            let part = &mut buf[index(start - offset)..index(end - offset)];
-            match &piece.content {
-                Content::Bytes(bytes) => part.copy_from_slice(&bytes[index(start - at)..index(end - at)]),
-                Content::Source(source) => match source.after(start - at) {
-                    Source::Data { file, offset } => self.host.input(file).read_exact_at(offset, part)?,
-                    _ => part.fill(0),
-                },
-            }
+            at += len as u64;
+            buf = rest;
         }
         Ok(())
     }
-}
-
-/// A place in a buffer.
-fn index(at: u64) -> usize {
-    usize::try_from(at).expect("a buffer is no longer than memory")
 }
