@@ -1,5 +1,6 @@
 //! Disks made up from a few numbers.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use super::INPUT;
@@ -37,21 +38,55 @@ pub struct Piece {
     pub content: Content,
 }
 
-/// The extents of a disk of `size` bytes that consists of `pieces`, one behind the other, as far as there is room.
+/// Any three numbers are a piece: one of gap, length and content each.
+impl From<[u64; 3]> for Piece {
+    fn from([gap, len, content]: [u64; 3]) -> Self {
+        let [kind, alignment, ..] = content.to_le_bytes();
+        // Many pieces begin and end with a block, of whatever size.
+        let aligned = |number: u64| number & (u64::MAX << (alignment % 24));
+        Self {
+            gap: aligned(magnitude(gap)),
+            len: aligned(magnitude(len)),
+            content: Content::ALL[usize::from(kind) % Content::ALL.len()],
+        }
+    }
+}
+
+/// A number below 2<sup>58</sup>, of any number of digits as likely as of any other if `bits` are random.
+#[must_use]
+pub const fn magnitude(bits: u64) -> u64 {
+    (bits >> 6) >> (bits % 58)
+}
+
+/// The extents of a disk of `size` bytes that consists of `pieces`, one behind the other, as far as there is room, and as
+/// long as they allocate no more than `budget` bytes.
 ///
 /// No two bytes come from the same place, so none can be taken for another.
-pub fn extents(size: u64, pieces: impl IntoIterator<Item = Piece>) -> Vec<Extent> {
-    let (mut extents, mut end) = (Vec::new(), 0_u64);
+pub fn extents(size: u64, budget: u64, pieces: impl IntoIterator<Item = Piece>) -> Vec<Extent> {
+    let (mut extents, mut end, mut budget) = (Vec::new(), 0_u64, budget);
     for Piece { gap, len, content } in pieces {
         let start = end.saturating_add(gap).min(size);
-        let len = len.min(size - start);
-        let len = if content == Content::Compressed { len.min(MAX_UNIT_LEN) } else { len };
+        let most = match content {
+            Content::Unallocated => u64::MAX,
+            Content::Compressed => budget.min(MAX_UNIT_LEN),
+            Content::Zero | Content::Data => budget,
+        };
+        let len = len.min(size - start).min(most);
         if len > 0 {
             extents.push(Extent { start, len, source: source(content, start, len, extents.len()) });
+        }
+        if content != Content::Unallocated {
+            budget -= len;
         }
         end = start + len;
     }
     extents
+}
+
+/// The numbers of the blocks, of `block_len` bytes each, that `extents` allocate something of.
+pub fn blocks(extents: &[Extent], block_len: u64) -> BTreeSet<u64> {
+    let allocated = extents.iter().filter(|extent| extent.source != Source::Unallocated);
+    allocated.flat_map(|extent| extent.start / block_len..=(extent.end() - 1) / block_len).collect()
 }
 
 /// Where piece `number` is, of `len` bytes from byte `start` of the disk.
@@ -79,6 +114,7 @@ mod tests {
         let piece = |gap, len, content| Piece { gap, len, content };
         let found = extents(
             100,
+            70,
             [
                 piece(10, 20, Content::Data),
                 piece(0, 0, Content::Zero),
@@ -96,5 +132,7 @@ mod tests {
                 Extent { start: 80, len: 20, source: Source::Zero },
             ]
         );
+        assert_eq!(Vec::from_iter(blocks(&found, 25)), [0, 1, 2, 3]);
+        assert_eq!(Vec::from_iter(blocks(&found, 10)), [1, 2, 3, 4, 5, 8, 9]);
     }
 }

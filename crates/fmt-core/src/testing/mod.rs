@@ -11,7 +11,7 @@ pub mod disk;
 pub mod reading;
 pub mod writing;
 
-pub use disk::{Content, Piece, extents};
+pub use disk::{Content, Piece, blocks, extents, magnitude};
 pub use reading::{Counted, extent_at};
 pub use writing::{Origin, Output, PlannedFile};
 
