@@ -7,7 +7,7 @@ use fmt_core::{Codec, Compressed, Error, ErrorKind, Extent, FileId, ReadAt, SECT
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::header::{Packing, SparseExtent};
-use crate::limits::{GD_WINDOW, GT_WINDOW, MAX_RUN};
+use crate::limits::{GD_WINDOW, GT_WINDOW, MAX_GTES_PER_GT, MAX_RUN};
 use crate::raw::{GTE_ZERO, GrainMarker};
 
 /// The windows over the tables of the sparse extent that was looked at last.
@@ -159,7 +159,8 @@ impl<S: ReadAt> Grains<'_, S> {
                 .take_while(|&(found, number)| found == grain.continued(number, extent));
             count += more.count() as u64;
         }
-        Ok(Stretch { grain, next: first.saturating_add(count), cost: count })
+        let cost = count.max(u64::from(MAX_GTES_PER_GT));
+        Ok(Stretch { grain, next: first.saturating_add(count), cost })
     }
 }
 
@@ -169,7 +170,7 @@ struct Stretch {
     grain: Grain,
     /// The number of the first grain behind them.
     next: u64,
-    /// How many entries were looked at.
+    /// How many entries were looked at. A short table costs as much as a whole one: the window may have to move for it.
     cost: u64,
 }
 

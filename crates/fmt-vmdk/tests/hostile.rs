@@ -283,6 +283,26 @@ fn a_lookup_in_the_largest_disk_costs_little() {
     assert_eq!(VmdkMap::open(&source, FILE).unwrap_err().kind, ErrorKind::TooLarge);
 }
 
+/// A table for each grain, and neighbours far apart: an extent does not go from window to window for long.
+#[test]
+fn a_lookup_in_tiny_tables_costs_little() {
+    const GRAINS: u32 = 8192;
+    let mut image = sparse()[..DIRECTORY].to_vec();
+    image[12..20].copy_from_slice(&u64::from(GRAINS * 8).to_le_bytes());
+    image[20..28].copy_from_slice(&8_u64.to_le_bytes());
+    image[44..48].copy_from_slice(&1_u32.to_le_bytes());
+    image[8] = 1;
+    // Two tables, in turn, that say that there is no grain.
+    image.extend((0..GRAINS).flat_map(|grain| (128 + grain % 2 * 128).to_le_bytes()));
+    image.resize(257 * 512, 0);
+    let source = Counted { bytes: &image, len: image.len() as u64, read: RefCell::default() };
+    let mut map = VmdkMap::open(&source, FILE).unwrap();
+    let before = *source.read.borrow();
+    let extent = map.extent_at(0).unwrap();
+    assert_eq!((extent.start, extent.source), (0, Source::Unallocated));
+    assert!(*source.read.borrow() - before <= 512 << 10, "{}", *source.read.borrow() - before);
+}
+
 /// A place beyond the end is asked for: an error, not a panic.
 #[test]
 fn a_place_beyond_the_disk_is_an_error() {
