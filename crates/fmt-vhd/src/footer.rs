@@ -52,7 +52,7 @@ impl Footer {
             return Err(not_vhd);
         }
         let corrupt = |what| Error::new(ErrorKind::Corrupt, at, what);
-        if footer.checksum.get() != footer.expected_checksum() {
+        if !footer.is_sound() {
             return Err(corrupt("the checksum of the footer is wrong"));
         }
         check_version(footer.file_format_version.get(), at, "a file format version other than 1")?;

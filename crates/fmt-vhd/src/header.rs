@@ -47,7 +47,7 @@ impl Header {
         if header.cookie != raw::HEADER_COOKIE {
             return Err(corrupt("there is no dynamic disk header where the footer leads to"));
         }
-        if header.checksum.get() != header.expected_checksum() {
+        if !header.is_sound() {
             return Err(corrupt("the checksum of the dynamic disk header is wrong"));
         }
         check_version(header.header_version.get(), at, "a dynamic disk header version other than 1")?;

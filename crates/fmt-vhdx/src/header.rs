@@ -84,8 +84,7 @@ fn valid<S: ReadAt + ?Sized>(
     }
     let header = raw::Header::read_from_prefix(bytes).ok().map(|(header, _)| header);
     let sound = |header: &raw::Header| {
-        header.signature == raw::Header::SIGNATURE
-            && header.checksum.get() == Crc32c::new().structure(bytes).value()
+        header.signature == raw::Header::SIGNATURE && Crc32c::new().structure(bytes).is(header.checksum.get())
     };
     Ok(header.filter(sound).map(|header| (header, at)))
 }

@@ -130,7 +130,7 @@ impl<'s, S: ReadAt + ?Sized> Log<'s, S> {
             if let Some((entry, checksum)) = self.begin(sector)? {
                 begun = true;
                 if let Some(entry) = entry
-                    && self.checksum(&entry)? == Some(checksum)
+                    && self.checksum(&entry)?.is_some_and(|found| found.is(checksum))
                 {
                     step = entry.sectors;
                     entries.push(entry);
@@ -167,7 +167,7 @@ impl<'s, S: ReadAt + ?Sized> Log<'s, S> {
     }
 
     /// The checksum of `entry`, or `None` if another one begins inside.
-    fn checksum(&mut self, entry: &Entry) -> Result<Option<u32>, Error> {
+    fn checksum(&mut self, entry: &Entry) -> Result<Option<Crc32c>, Error> {
         let mut crc = Crc32c::new().structure(self.sector(entry.sector)?);
         for index in 1..entry.sectors {
             let bytes = self.sector(entry.sector.saturating_add(index))?;
@@ -176,7 +176,7 @@ impl<'s, S: ReadAt + ?Sized> Log<'s, S> {
             }
             crc = crc.bytes(bytes);
         }
-        Ok(Some(crc.value()))
+        Ok(Some(crc))
     }
 }
 

@@ -126,7 +126,7 @@ impl Found {
 fn is_sound(table: &[u8]) -> bool {
     raw::RegionTable::ref_from_prefix(table).is_ok_and(|(head, _)| {
         head.signature == raw::RegionTable::SIGNATURE
-            && head.checksum.get() == Crc32c::new().structure(table).value()
+            && Crc32c::new().structure(table).is(head.checksum.get())
     })
 }
 
