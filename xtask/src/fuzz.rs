@@ -9,25 +9,35 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{command, workspace};
 
-const DEFAULT_SECONDS: u32 = 10;
+const DEFAULT_SECONDS: u32 = 5;
+
+/// What a target may take at most: seconds for one input; megabytes for all, and for one allocation. No code under test
+/// allocates in proportion to what an input claims.
+const LIMITS: [&str; 3] = ["-timeout=10", "-rss_limit_mb=1024", "-malloc_limit_mb=256"];
 
 pub(crate) fn run(args: &[&str]) -> Result<()> {
-    match args {
-        [] => fuzz(DEFAULT_SECONDS),
-        ["--seconds", seconds] => fuzz(seconds.parse().context("--seconds wants a number")?),
-        _ => bail!("usage: cargo xtask fuzz [--seconds N]"),
+    let (mut seconds, mut only) = (DEFAULT_SECONDS, None);
+    for arg in args.chunks(2) {
+        match arg {
+            ["--seconds", number] => seconds = number.parse().context("--seconds wants a number")?,
+            ["--target", name] => only = Some(*name),
+            _ => bail!("usage: cargo xtask fuzz [--seconds N] [--target NAME]"),
+        }
     }
+    fuzz(seconds, only)
 }
 
-fn fuzz(seconds: u32) -> Result<()> {
+/// Runs all targets, or `only` one.
+fn fuzz(seconds: u32, only: Option<&str>) -> Result<()> {
     if let Err(missing) = command::require(nightly_cargo().args(["fuzz", "--version"])) {
         // What nobody runs must not look like what succeeded.
         ensure!(std::env::var_os("CI").is_none(), "{missing:#}");
         writeln!(io::stderr(), "SKIPPED: fuzzing. {missing:#}")?;
         return Ok(());
     }
-    let targets = targets()?;
-    ensure!(!targets.is_empty(), "there are no fuzz targets");
+    let mut targets = targets()?;
+    targets.retain(|target| only.is_none_or(|only| only == target));
+    ensure!(!targets.is_empty(), "there is no such fuzz target: see fuzz/README.md");
     targets.iter().try_for_each(|target| fuzz_target(target, seconds))
 }
 
@@ -43,6 +53,7 @@ fn fuzz_target(target: &str, seconds: u32) -> Result<()> {
     command.args(["fuzz", "run", "--fuzz-dir", "fuzz", "--target-dir"]).arg(target_dir()).arg(target);
     command.arg(corpus).args(committed.iter().filter(|inputs| inputs.is_dir()));
     command.args(["--", &format!("-max_total_time={seconds}"), "-verbosity=0", "-print_final_stats=1"]);
+    command.args(LIMITS);
     command::run(&mut command)
 }
 

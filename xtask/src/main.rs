@@ -8,6 +8,7 @@ mod difftest;
 mod fuzz;
 mod guests;
 mod hostile;
+mod seeds;
 mod smoke;
 mod test;
 mod workspace;
@@ -40,8 +41,8 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "fuzz",
-        operands: "[--seconds N]",
-        help: "replay what each fuzz target has, then search for N seconds [10]",
+        operands: "[--seconds N] [--target NAME]",
+        help: "replay what each fuzz target has, then search for N seconds [5]",
         run: fuzz::run,
     },
     Task {
@@ -61,6 +62,12 @@ const TASKS: &[Task] = &[
         operands: "[--seed S] [--cases N] [--format F] [--only NAME]",
         help: "read real images with something wrong with them, beside `qemu-img`",
         run: hostile::run,
+    },
+    Task {
+        name: "fuzz-seeds",
+        operands: "",
+        help: "make the images that fuzz targets begin with, with the installed qemu-img",
+        run: seeds::run,
     },
     Task {
         name: "build-guests",
