@@ -13,7 +13,7 @@ use libfuzzer_sys::fuzz_target;
 const MAX_SIZE: u64 = u64::MAX;
 
 /// How many clusters are written at most.
-const BUDGET: u64 = 500;
+const BUDGET: u64 = 100;
 
 fuzz_target!(|input: &[u8]| {
     let Some(disk) = Disk::new(input, MAX_SIZE) else { return };

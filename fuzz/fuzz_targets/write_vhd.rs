@@ -13,7 +13,7 @@ use libfuzzer_sys::fuzz_target;
 const MAX_SIZE: u64 = 1 << 42;
 
 /// How many bytes are written at most.
-const BUDGET: u64 = 100 << 21;
+const BUDGET: u64 = 20 << 21;
 
 fuzz_target!(|input: &[u8]| {
     let Some(disk) = Disk::new(input, MAX_SIZE) else { return };

@@ -10,10 +10,10 @@ use instar_fuzz::plans::{self, Disk};
 use libfuzzer_sys::fuzz_target;
 
 /// Tables are written whole, and those of a larger disk take longer than a moment.
-const MAX_SIZE: u64 = 1 << 33;
+const MAX_SIZE: u64 = 1 << 32;
 
 /// How many bytes are written at most.
-const BUDGET: u64 = 500 << 16;
+const BUDGET: u64 = 100 << 16;
 
 fuzz_target!(|input: &[u8]| {
     let Some(disk) = Disk::new(input, MAX_SIZE) else { return };
