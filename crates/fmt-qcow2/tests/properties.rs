@@ -21,7 +21,7 @@ proptest! {
         pieces in prop::collection::vec(any::<[u64; 3]>().prop_map(Piece::from), 0..12),
         cluster_bits in 9..22_u32,
     ) {
-        let options = Options::default().cluster_size(1 << cluster_bits).unwrap();
+        let options = Options::default().cluster_size(1 << cluster_bits);
         let extents = extents(size, BUDGET << cluster_bits, pieces);
         let max_len = options.max_len(size);
         let file = PlannedFile::new(max_len.unwrap_or(0));

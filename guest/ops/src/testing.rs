@@ -6,6 +6,7 @@
 //! empty, reaches outside a file, writes what has been written, or comes before its output has a length.
 
 use core::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::string::String;
 use std::vec::Vec;
 
