@@ -22,6 +22,7 @@ const STEPS: &[Step] = &[
     Step { name: "sizes of the guests", run: || guests::check_sizes(&[]) },
     Step { name: "release build and first use", run: smoke::run },
     Step { name: "tests", run: || test::run(&[]) },
+    Step { name: "tests of commands, in processes", run: test::in_processes },
     Step { name: "comparison with qemu-img", run: difftest::ci },
     Step { name: "hostile images", run: || hostile::run(&[]) },
     Step { name: "fuzzing", run: || fuzz::run(&[]) },
@@ -62,7 +63,7 @@ fn lints() -> Result<()> {
 /// std there is none.
 fn guest_lints() -> Result<()> {
     let mut command = workspace::cargo(&["clippy", "--profile", "guest", "--target", guest_build::TARGET]);
-    command.args(["--package", "guest-rt"]);
+    command.args(["--package", "guest-rt", "--package", guest_build::LOADER.package]);
     for guest in guest_build::GUESTS {
         command.args(["--package", guest.package]);
     }

@@ -13,7 +13,7 @@ pub(super) struct Case {
     pub(super) qemu_bs: Option<&'static str>,
     /// How often each tool runs.
     pub(super) rounds: usize,
-    /// The goal in memory: the most of the other tool's time that instar may take.
+    /// The goal in memory, in either sandbox: the most of the other tool's time that instar may take.
     pub(super) goals: Goals,
 }
 

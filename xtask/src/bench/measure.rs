@@ -30,7 +30,10 @@ pub(super) struct Bench {
 /// What a case came to.
 #[derive(Debug)]
 pub(super) struct Measured {
-    pub(super) instar: Summary,
+    /// In a virtual machine.
+    pub(super) kvm: Summary,
+    /// In a process.
+    pub(super) process: Summary,
     pub(super) qemu: Summary,
     pub(super) cp: Summary,
 }
@@ -63,7 +66,7 @@ impl Bench {
     pub(super) fn measure(&self, place: &Place, case: &Case) -> Result<Measured> {
         place.write_input(case.input)?;
         let mut tools = self.tools(place, case);
-        let mut samples = [const { Vec::new() }; 3];
+        let mut samples = [const { Vec::new() }; 4];
         // The first round only warms the caches.
         for round in 0..=self.rounds(case) {
             for (tool, samples) in tools.iter_mut().zip(&mut samples) {
@@ -73,15 +76,15 @@ impl Bench {
                 }
             }
         }
-        let [instar, qemu, cp] = samples.map(Summary::of);
-        Ok(Measured { instar, qemu, cp })
+        let [kvm, process, qemu, cp] = samples.map(Summary::of);
+        Ok(Measured { kvm, process, qemu, cp })
     }
 
     fn rounds(&self, case: &Case) -> usize {
         if self.quick { case.rounds.div_ceil(5) } else { case.rounds }
     }
 
-    fn tools(&self, place: &Place, case: &Case) -> [Command; 3] {
+    fn tools(&self, place: &Place, case: &Case) -> [Command; 4] {
         let (input, output) = (place.input(), place.output());
         let dd = |program: &Path, bs: Option<&str>| {
             let mut command = Command::new(program);
@@ -90,9 +93,14 @@ impl Bench {
             command.args(bs.map(|bs| format!("bs={bs}")));
             command
         };
+        let instar = |sandbox: &str| {
+            let mut command = dd(&self.instar, case.instar_bs);
+            command.args(["--sandbox", sandbox]).env_remove("INSTAR_SANDBOX");
+            command
+        };
         let mut cp = Command::new("cp");
         cp.arg("--sparse=never").arg(&input).arg(&output);
-        [dd(&self.instar, case.instar_bs), dd(Path::new("qemu-img"), case.qemu_bs), cp]
+        [instar("kvm"), instar("process"), dd(Path::new("qemu-img"), case.qemu_bs), cp]
     }
 
     /// Runs a tool once. Its output is there only meanwhile: there may be no room for two.

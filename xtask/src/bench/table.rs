@@ -14,23 +14,26 @@ Goals are for memory; on a disk it is the disk that decides. A goal that is miss
 
 pub(super) fn print_head(place: &Place) {
     println!("\n{}", place.name);
-    let [instar, qemu, ratio, cp, peak] = ["instar", "qemu-img", "ratio", "cp", "peak in MiB"];
-    println!("{:22}{instar:>10}{qemu:>12}  {ratio:<20}{cp:>10}  {ratio:<20}{peak}", "");
+    let [sandbox, instar, qemu, ratio, cp, peak] =
+        ["sandbox", "instar", "qemu-img", "ratio", "cp", "peak in MiB"];
+    println!("{:22}{sandbox:8}{instar:>10}{qemu:>12}  {ratio:<20}{cp:>10}  {ratio:<20}{peak}", "");
 }
 
+/// One line for each sandbox.
 pub(super) fn print_row(place: &Place, case: &Case, measured: &Measured) {
-    let Measured { instar, qemu, cp } = measured;
+    let Measured { kvm, process, qemu, cp } = measured;
     let goal = |goal: Option<f64>| goal.filter(|_| place.has_goals);
-    println!(
-        "{:<22}{:>10}{:>12}  {:<20}{:>10}  {:<20}{}",
-        case.name,
-        seconds(instar.median),
-        seconds(qemu.median),
-        ratio(instar, qemu, goal(case.goals.qemu)),
-        seconds(cp.median),
-        ratio(instar, cp, goal(case.goals.cp)),
-        judged(mib(instar.peak), 1, Some(mib(PEAK_GOAL))),
-    );
+    for (name, sandbox, instar) in [(case.name, "kvm", kvm), ("", "process", process)] {
+        println!(
+            "{name:<22}{sandbox:<8}{:>10}{:>12}  {:<20}{:>10}  {:<20}{}",
+            seconds(instar.median),
+            seconds(qemu.median),
+            ratio(instar, qemu, goal(case.goals.qemu)),
+            seconds(cp.median),
+            ratio(instar, cp, goal(case.goals.cp)),
+            judged(mib(instar.peak), 1, Some(mib(PEAK_GOAL))),
+        );
+    }
 }
 
 pub(super) fn print_notes() {
