@@ -23,6 +23,12 @@ const WITHOUT_PERMISSION: Wrapper = Wrapper {
     prepare: "true",
 };
 
+/// Without namespaces that a process could have of its own.
+const WITHOUT_NAMESPACES: Wrapper = Wrapper {
+    command: &["unshare", "--user", "--map-root-user"],
+    prepare: "echo 0 >/proc/sys/user/max_user_namespaces",
+};
+
 /// Without programs that are executed from memory.
 const WITHOUT_PROCESSES: Wrapper = Wrapper {
     command: &["unshare", "--mount", "--pid", "--fork"],
@@ -108,6 +114,11 @@ fn who_wants_a_process_is_told_nothing() {
     copies(&WITHOUT_DEVICE, "./instar --sandbox process dd", "");
     copies(&WITHOUT_DEVICE, "INSTAR_SANDBOX=process ./instar dd", "");
     copies(&WITHOUT_DEVICE, "INSTAR_SANDBOX=process ./instar dd --sandbox auto", "");
+}
+
+#[test]
+fn a_process_does_without_namespaces() {
+    copies(&WITHOUT_NAMESPACES, "./instar dd --sandbox process", "");
 }
 
 #[test]

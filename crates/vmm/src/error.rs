@@ -19,7 +19,7 @@ pub enum Error {
     Kvm(#[from] KvmError),
     /// There is no process to run a guest in.
     #[error(transparent)]
-    Process(#[from] ProcessError),
+    Process(ProcessError),
     /// The guest found that a file is not what it would have to be.
     #[error(transparent)]
     Image(#[from] ImageFailure),
@@ -29,6 +29,16 @@ pub enum Error {
     /// What the guest asked for was not, or not all, done.
     #[error(transparent)]
     Exec(#[from] ExecError),
+}
+
+impl From<ProcessError> for Error {
+    fn from(error: ProcessError) -> Self {
+        match error {
+            // The user has lost patience, and it is nobody's fault.
+            ProcessError::Ended(GuestFault::Interrupted) => Self::Guest(GuestFault::Interrupted),
+            error => Self::Process(error),
+        }
+    }
 }
 
 /// A command that failed, and what it leaves behind.

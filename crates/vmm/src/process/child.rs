@@ -78,6 +78,7 @@ impl Child {
             (memory.as_raw_fd(), MEMORY_FD.cast_signed()),
         ];
         let pid = execute(&loader, descriptors, flags)?;
+        // If these fail, the pipes are closed, which ends the child.
         let child = Self {
             pid,
             handle: open_process(pid).doing("taking hold of it")?,
