@@ -75,10 +75,13 @@ fn the_identity_changes_nothing_else() {
     assert_all(FORMATS, |format| {
         let given = image(&then, format, &[UUID]);
         let mut found = differences(&given, &image(&then, format, &[OTHER_UUID]), format.identity);
-        // Without one, each image has its own.
-        let random = image(&then, format, &[]);
-        found.extend(differences(&given, &random, format.identity));
-        found.extend(differences(&random, &image(&then, format, &[]), format.identity));
+        // Without one, each image has its own. What differs is not looked at: a CID may come to have fewer digits.
+        let random = [given, image(&then, format, &[]), image(&then, format, &[])];
+        let all_alike = random.iter().all(|image| *image == random[0]);
+        let all_differ = random[0] != random[1] && random[1] != random[2] && random[2] != random[0];
+        if !(if format.identity.is_empty() { all_alike } else { all_differ }) {
+            found.push("images that are to have identities of their own".to_owned());
+        }
         found
     });
 }
