@@ -70,7 +70,8 @@ pub trait DiskPlan {
 
 /// A plan that can store blocks compressed, side by side with those that it stores as they are.
 ///
-/// It does not compress: whoever does so gives to [`extent`](DiskPlan::extent) what did not become smaller.
+/// It does not compress: whoever does so gives to [`extent`](DiskPlan::extent) what did not become smaller, unless the
+/// plan [packs all](Self::packs_all).
 pub trait PackingPlan: DiskPlan {
     /// How many bytes of the disk are compressed as a whole.
     fn unit_len(&self) -> u32;
@@ -78,14 +79,21 @@ pub trait PackingPlan: DiskPlan {
     /// How they are to be compressed.
     fn codec(&self) -> Codec;
 
-    /// Writes the unit that begins at byte `start` of the disk, a multiple of [`unit_len`](Self::unit_len): `bytes` are
-    /// what it was compressed to, fewer than it has. A unit that the disk's end cuts short is compressed with zeros
-    /// behind its end. Units and extents come in one ascending order.
+    /// Whether every unit has to come compressed, even if it did not become smaller. Only units of zeros, whole ones, may
+    /// then come to [`extent`](DiskPlan::extent).
+    fn packs_all(&self) -> bool {
+        false
+    }
+
+    /// Writes the unit that begins at byte `start` of the disk, a multiple of [`unit_len`](Self::unit_len): at `source`
+    /// lie, as they are, the `len` bytes that it was compressed to, fewer than it has unless the plan
+    /// [packs all](Self::packs_all). A unit that the disk's end cuts short is compressed with zeros behind its end. Units
+    /// and extents come in one ascending order.
     ///
     /// # Errors
     ///
     /// As [`extent`](DiskPlan::extent);
     /// [`ErrorKind::UnsupportedFeature`](crate::ErrorKind::UnsupportedFeature) where the image's other options rule
     /// compression out.
-    fn packed(&mut self, start: u64, bytes: &[u8]) -> Result<(), Error>;
+    fn packed(&mut self, start: u64, source: Source, len: u32) -> Result<(), Error>;
 }
