@@ -3,7 +3,8 @@
 
 use fmt_core::{Error, ErrorKind, SECTOR, round_up_to_sector};
 
-use crate::limits::{MAX_FILE_LEN, MAX_GD_ENTRIES};
+use crate::limits::{MAX_DISK_LEN, MAX_EXTENTS, MAX_FILE_LEN, MAX_GD_ENTRIES, MAX_STREAM_LEN};
+use crate::options::Subformat;
 
 /// The length of a grain in bytes.
 pub(crate) const GRAIN_LEN: u64 = 64 << 10;
@@ -15,13 +16,48 @@ pub(crate) const GTES_PER_GT: u64 = 512;
 pub(crate) const TABLE_LEN: u64 = GTES_PER_GT * 4;
 
 /// The length of the header and the embedded descriptor in bytes.
-pub(crate) const HEAD_LEN: u64 = SECTOR + DESCRIPTOR_SECTORS * SECTOR;
+pub(crate) const HEAD_LEN: u64 = SECTOR + DESCRIPTOR_LEN;
 
-/// How many sectors the embedded descriptor has.
-pub(crate) const DESCRIPTOR_SECTORS: u64 = 20;
+/// The length of the embedded descriptor's place in bytes.
+pub(crate) const DESCRIPTOR_LEN: u64 = 20 * SECTOR;
+
+/// The first grain of a stream.
+pub(crate) const STREAM_GRAINS_AT: u64 = GRAIN_LEN;
 
 /// The largest disk in bytes: one whose grain directory is as long as readers allow.
 pub(crate) const MAX_LEN: u64 = MAX_GD_ENTRIES * GTES_PER_GT * GRAIN_LEN;
+
+/// The size of a disk of at least `size` bytes, in whole sectors, if the subformat can hold it.
+pub(crate) fn disk_size(size: u64, subformat: Subformat) -> Result<u64, Error> {
+    if size == 0 {
+        // Readers take a capacity of 0 for a header that only points to a descriptor.
+        return Err(Error::new(ErrorKind::UnsupportedFeature, 0, "a VMDK of an empty disk"));
+    }
+    let max_len = match subformat {
+        Subformat::MonolithicSparse => MAX_LEN,
+        Subformat::StreamOptimized => MAX_STREAM_LEN,
+        Subformat::MonolithicFlat | Subformat::TwoGbMaxExtentSparse | Subformat::TwoGbMaxExtentFlat => {
+            MAX_DISK_LEN
+        }
+    };
+    let size = round_up_to_sector(size).filter(|&size| size <= max_len).ok_or(TOO_LARGE)?;
+    parts(size, subformat)?;
+    Ok(size)
+}
+
+const TOO_LARGE: Error = Error::new(ErrorKind::TooLarge, 0, "the disk, for a VMDK of this kind");
+
+/// How many extents a disk of `size` bytes consists of.
+pub(crate) fn parts(size: u64, subformat: Subformat) -> Result<u32, Error> {
+    let parts = size.div_ceil(subformat.part_len());
+    u32::try_from(parts).ok().filter(|&parts| parts as usize <= MAX_EXTENTS).ok_or(TOO_LARGE)
+}
+
+/// How many bytes of a disk of `size` bytes the extent `index`, counted from 0, has.
+pub(crate) fn part_len(size: u64, subformat: Subformat, index: u32) -> u64 {
+    let start = subformat.part_len().saturating_mul(index.into());
+    subformat.part_len().min(size.saturating_sub(start))
+}
 
 /// Where things lie. All in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,28 +77,15 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// The layout of a disk of `size` bytes, rounded up to whole sectors.
-    pub(crate) fn new(size: u64) -> Result<Self, Error> {
-        if size == 0 {
-            // Readers take a capacity of 0 for a header that only points to a descriptor.
-            return Err(Error::new(ErrorKind::UnsupportedFeature, 0, "a VMDK of an empty disk"));
-        }
-        let size = round_up_to_sector(size).filter(|&size| size <= MAX_LEN);
-        let size = size.ok_or(Error::new(ErrorKind::TooLarge, 0, "the disk, for a VMDK"))?;
-        // From here on all numbers are far below 2^50.
+    /// The layout of an extent of `size` bytes, in whole sectors, [`MAX_LEN`] at most.
+    pub(crate) const fn new(size: u64) -> Self {
+        // All numbers are far below 2^50.
         let tables = size.div_ceil(GRAIN_LEN * GTES_PER_GT);
         let gd_len = (tables * 4).next_multiple_of(SECTOR);
         let rgd_at = HEAD_LEN;
         let gd_at = rgd_at + gd_len + tables * TABLE_LEN;
         let tables_end = gd_at + gd_len + tables * TABLE_LEN;
-        Ok(Self {
-            size,
-            tables,
-            rgd_at,
-            gd_at,
-            tables_end,
-            grains_at: tables_end.next_multiple_of(GRAIN_LEN),
-        })
+        Self { size, tables, rgd_at, gd_at, tables_end, grains_at: tables_end.next_multiple_of(GRAIN_LEN) }
     }
 
     /// The distance from a directory to its first table.
@@ -83,6 +106,8 @@ impl Layout {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
 
     /// Measured: headers of files that `qemu-img create` wrote.
@@ -99,7 +124,7 @@ mod tests {
             (600 << 30, 76971, 153_984),
             (2 << 40, 262_677, 525_440),
         ] {
-            let layout = Layout::new(size).unwrap();
+            let layout = Layout::new(size);
             let found = (layout.rgd_at / SECTOR, layout.gd_at / SECTOR, layout.grains_at / SECTOR);
             assert_eq!(found, (21, gd, grains), "{size}");
         }
@@ -107,11 +132,35 @@ mod tests {
 
     #[test]
     fn sizes_have_bounds() {
-        assert_eq!(Layout::new(0).unwrap_err().kind, ErrorKind::UnsupportedFeature);
-        assert_eq!(Layout::new(1).unwrap().size, 512);
-        assert_eq!(Layout::new(MAX_LEN).unwrap().tables, MAX_GD_ENTRIES);
-        assert!(Layout::new(MAX_LEN).unwrap().grains_at < MAX_FILE_LEN);
-        assert_eq!(Layout::new(MAX_LEN + 1).unwrap_err().kind, ErrorKind::TooLarge);
-        assert_eq!(Layout::new(u64::MAX).unwrap_err().kind, ErrorKind::TooLarge);
+        let sparse = |size| disk_size(size, Subformat::MonolithicSparse).map_err(|error| error.kind);
+        assert_eq!(sparse(0), Err(ErrorKind::UnsupportedFeature));
+        assert_eq!(sparse(1), Ok(512));
+        assert_eq!(sparse(MAX_LEN), Ok(MAX_LEN));
+        assert_eq!(Layout::new(MAX_LEN).tables, MAX_GD_ENTRIES);
+        assert!(Layout::new(MAX_LEN).grains_at < MAX_FILE_LEN);
+        for (subformat, max_len) in [
+            (Subformat::MonolithicSparse, 1 << 50),
+            (Subformat::MonolithicFlat, MAX_DISK_LEN),
+            (Subformat::TwoGbMaxExtentSparse, 8 << 40),
+            (Subformat::TwoGbMaxExtentFlat, 8 << 40),
+            (Subformat::StreamOptimized, 64 << 40),
+        ] {
+            assert_eq!(disk_size(max_len, subformat), Ok(max_len));
+            for size in [max_len + 1, u64::MAX] {
+                assert_eq!(disk_size(size, subformat).unwrap_err().kind, ErrorKind::TooLarge);
+            }
+        }
+    }
+
+    #[test]
+    fn a_disk_is_split_every_two_gigabytes() {
+        let lens = |size| {
+            let split = Subformat::TwoGbMaxExtentFlat;
+            (0..parts(size, split).unwrap()).map(|index| part_len(size, split, index)).collect::<Vec<_>>()
+        };
+        assert_eq!(lens(512), [512]);
+        assert_eq!(lens(2 << 30), [2 << 30]);
+        assert_eq!(lens((4 << 30) + 512), [2 << 30, 2 << 30, 512]);
+        assert_eq!(part_len(5 << 30, Subformat::MonolithicFlat, 0), 5 << 30);
     }
 }

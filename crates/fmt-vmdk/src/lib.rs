@@ -1,5 +1,4 @@
-//! VMware's virtual disk format, VMDK: what `qemu-img` reads of it but seSparse, and the monolithicSparse disk that it
-//! writes.
+//! VMware's virtual disk format, VMDK: what `qemu-img` reads of it but seSparse, and all that it writes.
 //!
 //! A disk is one sparse file, or a descriptor that names files: flat ones, which hold the disk as it is, and sparse ones,
 //! which hold it in grains. Specification: *Virtual Disk Format 5.0* (VMware).
@@ -13,8 +12,10 @@
 //! | [`extent_line`] | the descriptor's extents |
 //! | `grains` | lookup in the grain directory and tables of one sparse extent |
 //! | [`map`] | [`VmdkMap`]: where the disk's bytes are |
+//! | [`options`] | [`Options`]: what a disk that is written is to be |
 //! | [`plan`] | [`VmdkPlan`]: the steps that write a disk |
-//! | `layout`, `head`, `tables` | what [`VmdkPlan`] writes, and where |
+//! | `sparse`, `stream` | the steps that write one extent |
+//! | `layout`, `text`, `head`, `tables`, `output` | what is written, and where |
 //!
 //! ```
 //! use std::cell::RefCell;
@@ -59,11 +60,17 @@ pub mod header;
 mod layout;
 pub mod limits;
 pub mod map;
+pub mod options;
+mod output;
 pub mod plan;
 pub mod raw;
+mod sparse;
+mod stream;
 mod tables;
+mod text;
 
 pub use descriptor::{CreateType, Descriptor, Identity};
 pub use extent_line::{ExtentKind, ExtentLine};
 pub use map::VmdkMap;
-pub use plan::{Options, Subformat, VmdkPlan};
+pub use options::{Adapter, ExtentFile, Options, Parent, Subformat};
+pub use plan::VmdkPlan;

@@ -45,3 +45,7 @@ pub const MAX_RUN: u64 = 4096;
 
 /// Sectors of a sparse extent's file are numbered in 32 bits: no grain lies behind this byte.
 pub const MAX_FILE_LEN: u64 = (1 << 32) * SECTOR;
+
+/// The largest disk that is written as a stream, in bytes: its grain directory, which comes last, is kept in up to 8 MiB of
+/// memory.
+pub const MAX_STREAM_LEN: u64 = 64 << 40;

@@ -1,128 +1,226 @@
 //! The steps that write a VMDK.
 
-use fmt_core::{BlockFill, DiskPlan, Error, ErrorKind, Extent, FileId, SECTOR, Source, Step, StepSink};
+use alloc::vec::Vec;
 
-use crate::head;
-use crate::layout::{GRAIN_LEN, Layout};
-use crate::limits::MAX_FILE_LEN;
-use crate::tables::{self, GrainTables};
+use fmt_core::{
+    Codec, DiskPlan, Error, ErrorKind, Extent, FileId, PackingPlan, Source, Step, StepSink, Zeros,
+};
 
-/// What a VMDK is to be, beside its size.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Options<'n> {
-    /// How the disk is spread over files.
-    pub subformat: Subformat,
-    /// The content identity: any number, a random one for a disk that is new.
-    pub cid: u32,
-    /// The name of the output file, without directories; it goes into the descriptor, for people. What would break the
-    /// descriptor's quotes is replaced by `_`.
-    pub name: &'n [u8],
-    /// Whether grains will be left unallocated. A disk whose grains cannot all be allocated, because a sparse file has
-    /// 2 TiB at most, is refused at once without this, and with it when the file is full.
-    pub sparse: bool,
-}
+use crate::layout::{self, GRAIN_LEN};
+use crate::options::{ExtentFile, Options, Subformat};
+use crate::output::Output;
+use crate::sparse::{GrainZeros, Manner, SparsePart};
+use crate::stream::Stream;
+use crate::text;
 
-/// How a VMDK that is written is spread over files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Subformat {
-    /// One sparse file, with the descriptor in it.
-    #[default]
-    MonolithicSparse,
-}
-
-impl<'n> Options<'n> {
-    /// A monolithicSparse disk, whose grains will all be allocated.
-    #[must_use]
-    pub const fn new(cid: u32, name: &'n [u8]) -> Self {
-        Self { subformat: Subformat::MonolithicSparse, cid, name, sparse: false }
-    }
-}
-
-/// A VMDK being written: one sparse file with grains of 64 KiB, as `qemu-img dd -O vmdk` writes it.
+/// A VMDK being written, as `qemu-img` writes it, with grains of 64 KiB; a stream as the specification has it.
 ///
-/// Grains lie in the order of the disk. Every table is written, in both copies, and every byte of the file before the
-/// first grain.
+/// Grains lie in the order of the disk. Of a sparse file all is written, whatever the output held before: every table, in
+/// both copies, and every byte before the first grain. A flat file is one that was emptied: it gets its length, and what
+/// is unallocated, or of zeros that are absent, stays a hole.
+///
+/// A disk with a parent leaves whole grains to it: what begins or ends within one is refused.
 #[derive(Debug)]
 pub struct VmdkPlan<'s, S> {
     sink: &'s S,
-    file: FileId,
-    layout: Layout,
-    fill: BlockFill,
-    tables: GrainTables,
-    /// Where the next grain will lie.
-    next: u64,
+    subformat: Subformat,
+    manner: Manner,
+    /// The disk's size in bytes, in whole sectors.
+    size: u64,
+    /// The files of the extents, in order.
+    files: Vec<FileId>,
+    /// The extent that is being written, and its number.
+    part: Part<'s, S>,
+    index: u32,
+    /// Where the last extent ended.
+    end: u64,
+}
+
+/// An extent being written.
+#[derive(Debug)]
+enum Part<'s, S> {
+    Flat { output: Output<'s, S>, zeros: GrainZeros },
+    Sparse(SparsePart<'s, S>),
+    Stream(Stream<'s, S>),
 }
 
 impl<'s, S: StepSink> VmdkPlan<'s, S> {
-    /// The length in bytes that the file of a disk of `size` bytes has when every grain is allocated.
+    /// Begins a disk of `size` bytes, rounded up to whole sectors, in the output `file` alone.
     ///
     /// # Errors
     ///
-    /// As [`begin`](Self::begin), for a disk that is not sparse.
-    pub fn max_len(size: u64) -> Result<u64, Error> {
-        let len = Layout::new(size)?.dense_len();
-        if len > MAX_FILE_LEN { Err(TOO_MANY_GRAINS) } else { Ok(len) }
+    /// As [`begin_with`](Self::begin_with); [`ErrorKind::UnsupportedFeature`] for a subformat of several files.
+    pub fn begin(sink: &'s S, file: FileId, size: u64, options: &Options<'_>) -> Result<Self, Error> {
+        let refuse = Error::new(ErrorKind::UnsupportedFeature, 0, "writing a VMDK of several files");
+        Self::begin_with(sink, file, size, options, |_| Err(refuse))
     }
 
     /// Begins a disk of `size` bytes, rounded up to whole sectors, in the output `file`.
     ///
+    /// `open` is asked for each file that the disk consists of beside that one, in the disk's order, and answers with the
+    /// output that has [this name](ExtentFile::name).
+    ///
     /// # Errors
     ///
-    /// [`ErrorKind::UnsupportedFeature`] for a size of 0, which no reader would take, and for an empty name;
-    /// [`ErrorKind::TooLarge`] for a disk whose grains or tables could not be addressed, and for a name of more than
-    /// [`MAX_EXTENT_NAME_LEN`](crate::limits::MAX_EXTENT_NAME_LEN) bytes. Then no step has been taken. Those of the sink.
-    pub fn begin(sink: &'s S, file: FileId, size: u64, options: &Options<'_>) -> Result<Self, Error> {
-        let Subformat::MonolithicSparse = options.subformat;
-        let layout = Layout::new(size)?;
-        if !options.sparse {
-            Self::max_len(size)?;
+    /// [`ErrorKind::UnsupportedFeature`] for a size of 0, which no reader would take, for options that contradict each
+    /// other, and for names and versions that a descriptor cannot tell; [`ErrorKind::TooLarge`] for a disk whose grains,
+    /// tables or extents are too many, and for a name or descriptor that is too long; those of `open`. Then no step has
+    /// been taken. Those of the sink.
+    pub fn begin_with(
+        sink: &'s S,
+        file: FileId,
+        size: u64,
+        options: &Options<'_>,
+        mut open: impl FnMut(ExtentFile) -> Result<FileId, Error>,
+    ) -> Result<Self, Error> {
+        options.check()?;
+        let Options { subformat, zeros, .. } = *options;
+        let size = layout::disk_size(size, subformat)?;
+        if (subformat, zeros) == (Subformat::MonolithicSparse, Zeros::Written) {
+            SparsePart::<S>::check_dense(size)?;
         }
-        let head = head::monolithic_sparse(&layout, options)?;
+        let descriptor = text::descriptor(size, options)?;
+        let parts = 0..layout::parts(size, subformat)?;
+        let files = parts.map(|index| subformat.extent_file(index).map_or(Ok(file), &mut open));
+        let files: Vec<FileId> = files.collect::<Result<_, _>>()?;
 
-        sink.step(Step::SetLen { file, len: layout.max_len() })?;
-        sink.step(Step::Write { file, dst: 0, bytes: &head })?;
-        tables::write_directory(sink, file, layout.rgd_at, &layout)?;
-        tables::write_directory(sink, file, layout.gd_at, &layout)?;
-        tables::zero(sink, file, layout.tables_end..layout.grains_at)?;
-        Ok(Self {
-            sink,
-            file,
-            layout,
-            fill: BlockFill::new(GRAIN_LEN),
-            tables: GrainTables::new(&layout),
-            next: layout.grains_at,
-        })
+        let manner = Manner::of(options);
+        let len = layout::part_len(size, subformat, 0);
+        let first = files.first().copied().unwrap_or(file);
+        let embedded = match subformat.extent_file(0) {
+            None => descriptor.as_slice(),
+            Some(_) => {
+                sink.step(Step::SetLen { file, len: descriptor.len() as u64 })?;
+                sink.step(Step::Write { file, dst: 0, bytes: &descriptor })?;
+                &[]
+            }
+        };
+        let part = Part::begin(sink, first, len, subformat, manner, embedded)?;
+        Ok(Self { sink, subformat, manner, size, files, part, index: 0, end: 0 })
+    }
+
+    /// The first byte of the extent that is being written, once that is the one with byte `at` of the disk.
+    fn enter(&mut self, at: u64) -> Result<u64, Error> {
+        let part_len = self.subformat.part_len();
+        while at / part_len > self.index.into() {
+            self.next_part()?;
+        }
+        Ok(part_len.saturating_mul(self.index.into()))
+    }
+
+    /// Ends the extent that is being written, and begins the next.
+    fn next_part(&mut self) -> Result<(), Error> {
+        let index = self.index.saturating_add(1);
+        let outside = Error::new(ErrorKind::TooLarge, 0, "the number of extents");
+        let file = *self.files.get(index as usize).ok_or(outside)?;
+        let len = layout::part_len(self.size, self.subformat, index);
+        let part = Part::begin(self.sink, file, len, self.subformat, self.manner, &[])?;
+        self.index = index;
+        core::mem::replace(&mut self.part, part).finish()
+    }
+
+    /// Checks that `start..end` lies in the disk, behind all that has been written.
+    fn advance(&mut self, start: u64, end: u64) -> Result<(), Error> {
+        if start >= self.size || end > self.size {
+            return Err(Error::new(ErrorKind::TooLarge, start, "an extent reaches beyond the disk"));
+        }
+        if start < self.end {
+            return Err(Error::new(ErrorKind::Corrupt, start, "extents out of order"));
+        }
+        self.end = end;
+        Ok(())
     }
 }
 
-const TOO_MANY_GRAINS: Error =
-    Error::new(ErrorKind::TooLarge, 0, "the disk: a sparse VMDK holds nearly 2 TiB of data");
-
 impl<S: StepSink> DiskPlan for VmdkPlan<'_, S> {
     fn extent(&mut self, extent: Extent) -> Result<(), Error> {
-        let Self { sink, file, layout, fill, tables, next } = self;
-        if extent.source != Source::Unallocated && extent.end() > layout.size {
-            return Err(Error::new(ErrorKind::TooLarge, extent.start, "an extent reaches beyond the disk"));
+        if extent.source == Source::Unallocated {
+            return Ok(());
         }
-        fill.extent(*sink, *file, extent, |grain| {
-            let at = *next;
-            // Whoever has a number for the first sector of a grain has one for its last.
-            let sector = u32::try_from(at / SECTOR).map_err(|_| TOO_MANY_GRAINS)?;
-            tables.set(*sink, *file, grain, sector)?;
-            *next = at.saturating_add(GRAIN_LEN);
-            Ok(at)
-        })
+        self.advance(extent.start, extent.end())?;
+        let mut rest = extent;
+        while rest.len > 0 {
+            let part_start = self.enter(rest.start)?;
+            let part_end = part_start.saturating_add(self.subformat.part_len());
+            let len = rest.len.min(part_end - rest.start);
+            self.part.extent(Extent { start: rest.start - part_start, len, source: rest.source })?;
+            rest = Extent { start: rest.start + len, len: rest.len - len, source: rest.source.after(len) };
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(), Error> {
+        self.enter(self.size - 1)?;
+        self.part.finish()
+    }
+}
+
+impl<S: StepSink> PackingPlan for VmdkPlan<'_, S> {
+    #[expect(clippy::cast_possible_truncation, reason = "64 KiB")]
+    fn unit_len(&self) -> u32 {
+        GRAIN_LEN as u32
+    }
+
+    fn codec(&self) -> Codec {
+        Codec::Zlib
+    }
+
+    fn packs_all(&self) -> bool {
+        self.subformat == Subformat::StreamOptimized
+    }
+
+    fn packed(&mut self, start: u64, source: Source, len: u32) -> Result<(), Error> {
+        if !self.packs_all() {
+            let what = "compression in a VMDK that is not stream-optimized";
+            return Err(Error::new(ErrorKind::UnsupportedFeature, start, what));
+        }
+        if !start.is_multiple_of(GRAIN_LEN) {
+            return Err(Error::new(ErrorKind::Corrupt, start, "a compressed grain that is none"));
+        }
+        self.advance(start, start.saturating_add(GRAIN_LEN).min(self.size))?;
+        match &mut self.part {
+            Part::Stream(stream) => stream.packed(start, source, len.into()),
+            Part::Flat { .. } | Part::Sparse(_) => Ok(()),
+        }
+    }
+}
+
+impl<'s, S: StepSink> Part<'s, S> {
+    fn begin(
+        sink: &'s S,
+        file: FileId,
+        len: u64,
+        subformat: Subformat,
+        manner: Manner,
+        descriptor: &[u8],
+    ) -> Result<Self, Error> {
+        match subformat {
+            Subformat::MonolithicFlat | Subformat::TwoGbMaxExtentFlat => {
+                Ok(Self::Flat { output: Output::begin(sink, file, len, len)?, zeros: manner.zeros })
+            }
+            Subformat::MonolithicSparse | Subformat::TwoGbMaxExtentSparse => {
+                SparsePart::begin(sink, file, len, manner, descriptor).map(Self::Sparse)
+            }
+            Subformat::StreamOptimized => {
+                Stream::begin(sink, file, len, manner, descriptor).map(Self::Stream)
+            }
+        }
+    }
+
+    fn extent(&mut self, extent: Extent) -> Result<(), Error> {
+        match self {
+            Self::Flat { zeros: GrainZeros::Absent, .. } if extent.source == Source::Zero => Ok(()),
+            Self::Flat { output, .. } => output.fill(extent.start, extent.len, extent.source),
+            Self::Sparse(part) => part.extent(extent),
+            Self::Stream(stream) => stream.extent(extent),
+        }
     }
 
     fn finish(self) -> Result<(), Error> {
-        let Self { sink, file, layout, mut fill, tables, next } = self;
-        fill.finish(sink, file)?;
-        tables.finish(sink, file)?;
-        if next != layout.max_len() {
-            sink.step(Step::SetLen { file, len: next })?;
+        match self {
+            Self::Flat { .. } => Ok(()),
+            Self::Sparse(part) => part.finish(),
+            Self::Stream(stream) => stream.finish(),
         }
-        Ok(())
     }
 }

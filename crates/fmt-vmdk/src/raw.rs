@@ -130,6 +130,12 @@ pub struct MetadataMarker {
 /// The kind of the marker at the end of a stream.
 pub const MARKER_END: u32 = 0;
 
+/// The kind of the marker before a grain table.
+pub const MARKER_TABLE: u32 = 1;
+
+/// The kind of the marker before the grain directory.
+pub const MARKER_DIRECTORY: u32 = 2;
+
 /// The kind of the marker before the footer.
 pub const MARKER_FOOTER: u32 = 3;
 
@@ -143,6 +149,14 @@ pub struct Footer {
     pub header: SparseHeader,
     /// A marker of the kind [`MARKER_END`].
     pub end: MetadataMarker,
+}
+
+impl MetadataMarker {
+    /// The marker before so many sectors of this kind.
+    #[must_use]
+    pub const fn new(sectors: u64, kind: u32) -> Self {
+        Self { sectors: U64::new(sectors), size: U32::ZERO, kind: U32::new(kind), pad: [0; 496] }
+    }
 }
 
 /// An empty header, to be filled.

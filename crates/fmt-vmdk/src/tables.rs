@@ -2,19 +2,18 @@
 
 use alloc::vec::Vec;
 use core::fmt;
-use core::ops::Range;
 
-use fmt_core::{Error, ErrorKind, FileId, SECTOR, Source, Step, StepSink};
+use fmt_core::{Error, ErrorKind, SECTOR, StepSink};
 
 use crate::layout::{Layout, TABLE_LEN};
+use crate::output::Output;
 
 /// How many bytes of tables are kept at most before they are written.
-const CHUNK: u64 = 64 << 10;
+pub(crate) const CHUNK: u64 = 64 << 10;
 
 /// Writes the grain directory at byte `at`, whose tables follow it.
 pub(crate) fn write_directory<S: StepSink>(
-    sink: &S,
-    file: FileId,
+    output: &Output<'_, S>,
     at: u64,
     layout: &Layout,
 ) -> Result<(), Error> {
@@ -31,21 +30,13 @@ pub(crate) fn write_directory<S: StepSink>(
             let sector = u32::try_from(sector).map_err(|_| TOO_LARGE)?;
             bytes.extend_from_slice(&sector.to_le_bytes());
         }
-        sink.step(Step::Write { file, dst, bytes: &bytes })?;
+        output.write(dst, &bytes)?;
         dst = end;
     }
     Ok(())
 }
 
 const TOO_LARGE: Error = Error::new(ErrorKind::TooLarge, 0, "the grain tables");
-
-/// Writes zeros over `range` of the file, if there is any of it.
-pub(crate) fn zero<S: StepSink>(sink: &S, file: FileId, range: Range<u64>) -> Result<(), Error> {
-    match range.end.saturating_sub(range.start) {
-        0 => Ok(()),
-        len => sink.step(Step::Fill { file, dst: range.start, len, source: Source::Zero }),
-    }
-}
 
 /// The grain tables, taken as one long table, in two copies. Entries come in ascending order.
 pub(crate) struct GrainTables {
@@ -73,51 +64,50 @@ impl GrainTables {
         }
     }
 
-    /// Says that the grain lies at `sector` of the file.
+    /// Puts the entry of a grain: the sector of the file where it lies, or what else an entry can say.
     pub(crate) fn set<S: StepSink>(
         &mut self,
-        sink: &S,
-        file: FileId,
+        output: &Output<'_, S>,
         grain: u64,
-        sector: u32,
+        entry: u32,
     ) -> Result<(), Error> {
         let at = grain.saturating_mul(4);
         if at >= self.chunk_at.saturating_add(CHUNK) {
-            self.flush(sink, file)?;
+            self.flush(output)?;
             self.chunk_at = at - at % CHUNK;
         }
         let within = at.checked_sub(self.chunk_at).and_then(|within| usize::try_from(within).ok());
         let within = within.filter(|&within| within >= self.chunk.len());
         let order = Error::new(ErrorKind::Corrupt, grain, "extents out of order");
         self.chunk.resize(within.ok_or(order)?, 0);
-        self.chunk.extend_from_slice(&sector.to_le_bytes());
+        self.chunk.extend_from_slice(&entry.to_le_bytes());
         Ok(())
     }
 
     /// Writes what is left.
-    pub(crate) fn finish<S: StepSink>(mut self, sink: &S, file: FileId) -> Result<(), Error> {
-        self.flush(sink, file)?;
-        self.zero_to(sink, file, self.len)
+    pub(crate) fn finish<S: StepSink>(mut self, output: &Output<'_, S>) -> Result<(), Error> {
+        self.flush(output)?;
+        self.zero_to(output, self.len)
     }
 
     /// Writes the chunk, and the zeros before it.
-    fn flush<S: StepSink>(&mut self, sink: &S, file: FileId) -> Result<(), Error> {
+    fn flush<S: StepSink>(&mut self, output: &Output<'_, S>) -> Result<(), Error> {
         if self.chunk.is_empty() {
             return Ok(());
         }
-        self.zero_to(sink, file, self.chunk_at)?;
+        self.zero_to(output, self.chunk_at)?;
         for copy in self.copies {
             let dst = copy.saturating_add(self.chunk_at);
-            sink.step(Step::Write { file, dst, bytes: &self.chunk })?;
+            output.write(dst, &self.chunk)?;
         }
         self.written = self.chunk_at.saturating_add(self.chunk.len() as u64);
         self.chunk.clear();
         Ok(())
     }
 
-    fn zero_to<S: StepSink>(&self, sink: &S, file: FileId, end: u64) -> Result<(), Error> {
+    fn zero_to<S: StepSink>(&self, output: &Output<'_, S>, end: u64) -> Result<(), Error> {
         for copy in self.copies {
-            zero(sink, file, copy.saturating_add(self.written)..copy.saturating_add(end))?;
+            output.zero(copy.saturating_add(self.written)..copy.saturating_add(end))?;
         }
         Ok(())
     }

@@ -36,7 +36,7 @@ impl Lab {
         fs::read(self.path(name)).unwrap()
     }
 
-    fn output(&self, tool: &str, args: &[&str]) -> Output {
+    pub(crate) fn output(&self, tool: &str, args: &[&str]) -> Output {
         Command::new(tool).args(args).current_dir(self.0.path()).output().unwrap()
     }
 
@@ -74,15 +74,20 @@ impl Lab {
 
     /// What this crate reads of a VMDK, its parents included.
     pub(crate) fn we_read(&self, name: &str) -> Result<Vec<u8>, Error> {
-        let (mut map, files) = self.map(name)?;
+        self.we_read_in("", name)
+    }
+
+    /// The same of one in a directory.
+    pub(crate) fn we_read_in(&self, dir: &str, name: &str) -> Result<Vec<u8>, Error> {
+        let (mut map, files) = self.map_in(dir, name)?;
         let parent = match &map.identity().parent {
             Some(parent) => {
                 let parent = String::from_utf8(parent.clone()).unwrap();
                 let missing = Error::new(ErrorKind::Io, 0, "the parent is missing");
-                let (parent_map, _) =
-                    self.path(&parent).exists().then(|| self.map(&parent)).ok_or(missing)??;
+                let exists = self.path(dir).join(&parent).exists();
+                let (parent_map, _) = exists.then(|| self.map_in(dir, &parent)).ok_or(missing)??;
                 assert_eq!(map.identity().parent_cid, parent_map.identity().cid, "not the parent");
-                self.we_read(&parent)?
+                self.we_read_in(dir, &parent)?
             }
             None => Vec::new(),
         };
@@ -104,10 +109,14 @@ impl Lab {
 
     /// A VMDK, and the files that it consists of, by number.
     pub(crate) fn map(&self, name: &str) -> Result<(VmdkMap<StdFile>, Vec<File>), Error> {
+        self.map_in("", name)
+    }
+
+    fn map_in(&self, dir: &str, name: &str) -> Result<(VmdkMap<StdFile>, Vec<File>), Error> {
         let mut files = Vec::new();
         let mut take = |name: &str| {
             let missing = Error::new(ErrorKind::Io, 0, "a file is missing");
-            let file = File::open(self.path(name)).map_err(|_| missing)?;
+            let file = File::open(self.path(dir).join(name)).map_err(|_| missing)?;
             let id = FileId(u32::try_from(files.len()).unwrap());
             files.push(file.try_clone().unwrap());
             Ok((StdFile::new(file).unwrap(), id))

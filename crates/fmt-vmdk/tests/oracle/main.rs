@@ -5,5 +5,8 @@
 mod common;
 mod differential;
 mod executor;
+mod options;
+mod random;
 mod read;
+mod scene;
 mod write;

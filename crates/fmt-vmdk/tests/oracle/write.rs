@@ -1,12 +1,10 @@
 //! Images that are written here.
 
-use fmt_core::{DiskPlan, Error, ErrorKind, Extent, FileId, Source};
-use fmt_vmdk::{Options, VmdkPlan};
+use fmt_core::{DiskPlan, Error, ErrorKind, Extent, FileId, PackingPlan, Source, Zeros};
+use fmt_vmdk::{Options, Subformat, VmdkPlan};
 
 use crate::common::{Lab, disk_bytes};
-use crate::executor::Executor;
-
-const OUT: FileId = FileId(1);
+use crate::executor::{Executor, OUT};
 
 fn options() -> Options<'static> {
     Options::new(0x1234_5678, b"we.vmdk")
@@ -59,7 +57,6 @@ fn a_dense_disk_is_as_qemu_img_dd_writes_it() {
         let sink = Executor::new(&lab.path("we.vmdk"), bytes.clone());
         run(&sink, size as u64, &options(), &dense(&bytes, 1 << 20)).unwrap();
         let qemu_len = lab.bytes("qemu.vmdk").len() as u64;
-        assert_eq!(VmdkPlan::<Executor>::max_len(size as u64), Ok(qemu_len));
         assert_eq!(sink.finish(), [qemu_len], "the first length is the last");
         assert_eq!(lab.info("we.vmdk"), lab.info("qemu.vmdk"));
         assert_same_descriptor(&lab);
@@ -153,7 +150,7 @@ fn a_large_sparse_disk_is_written() {
     let extents = [data(0, 512), Extent { start: (3 << 40) - 1000, ..data(0, 1000) }];
     let sink = Executor::new(&lab.path("we.vmdk"), vec![7; 1000]);
     let mut options = options();
-    options.sparse = true;
+    options.zeros = Zeros::Absent;
     run(&sink, 3 << 40, &options, &extents).unwrap();
     sink.finish();
     lab.io("we.vmdk", &["read -P 7 0 512", "read -P 0 1T 64k", "read -P 7 3298534882328 1000"]);
@@ -191,26 +188,95 @@ fn odd_names_are_opened() {
 /// `qemu-img dd` leaves a file that it cannot open.
 #[test]
 fn what_cannot_be_is_refused_before_any_step() {
-    let refused = |size: u64, sparse: bool, name: &[u8]| {
+    let begin = |size: u64, subformat: Subformat, zeros: Zeros, name: &[u8]| {
         let path = tempfile::tempdir().unwrap();
         let sink = Executor::new(&path.path().join("out"), Vec::new());
         let mut options = Options::new(1, name);
-        options.sparse = sparse;
-        let error = VmdkPlan::begin(&sink, OUT, size, &options).unwrap_err();
-        assert_eq!(sink.file_len(), 0);
-        error.kind
+        (options.subformat, options.zeros) = (subformat, zeros);
+        let begun = VmdkPlan::begin_with(&sink, OUT, size, &options, |file| {
+            Ok(sink.add(&path.path().join(file.to_string())))
+        });
+        let begun = begun.map(|_| ()).map_err(|error| error.kind);
+        assert_eq!(begun.is_err(), sink.is_untouched());
+        begun
     };
-    assert_eq!(refused(0, false, b"x"), ErrorKind::UnsupportedFeature);
-    assert_eq!(refused(2 << 40, false, b"x"), ErrorKind::TooLarge);
-    assert_eq!(refused((1 << 50) + 1, true, b"x"), ErrorKind::TooLarge);
-    assert_eq!(refused(u64::MAX, true, b"x"), ErrorKind::TooLarge);
-    assert_eq!(refused(512, false, b""), ErrorKind::UnsupportedFeature);
-    assert_eq!(refused(512, false, &[b'n'; 512]), ErrorKind::TooLarge);
+    let refused = |size, subformat, zeros| begin(size, subformat, zeros, b"x").unwrap_err();
+    for (subformat, max_len) in [
+        (Subformat::MonolithicSparse, 1 << 50),
+        (Subformat::MonolithicFlat, 1 << 63),
+        (Subformat::TwoGbMaxExtentSparse, 8 << 40),
+        (Subformat::TwoGbMaxExtentFlat, 8 << 40),
+        (Subformat::StreamOptimized, 64 << 40),
+    ] {
+        for zeros in [Zeros::Written, Zeros::Absent] {
+            assert_eq!(refused(0, subformat, zeros), ErrorKind::UnsupportedFeature);
+            for size in [max_len + 1, u64::MAX - 511, u64::MAX] {
+                assert_eq!(refused(size, subformat, zeros), ErrorKind::TooLarge);
+            }
+            assert_eq!(begin(512, subformat, zeros, b""), Err(ErrorKind::UnsupportedFeature));
+            assert_eq!(begin(512, subformat, zeros, &[b'n'; 512]), Err(ErrorKind::TooLarge));
+        }
+    }
     // The largest: its grains and tables take 2^32 sectors, or a little less than a grain fewer.
-    let largest = (0..)
-        .map(|grains| (2 << 40) - (grains << 16))
-        .find(|&size| VmdkPlan::<Executor>::max_len(size).is_ok());
-    assert_eq!(largest, Some(2_198_754_295_808));
+    let largest = 2_198_754_295_808;
+    assert_eq!(begin(largest, Subformat::MonolithicSparse, Zeros::Written, b"x"), Ok(()));
+    let larger = largest + 1;
+    assert_eq!(refused(larger, Subformat::MonolithicSparse, Zeros::Written), ErrorKind::TooLarge);
+    assert_eq!(begin(larger, Subformat::MonolithicSparse, Zeros::Absent, b"x"), Ok(()));
+}
+
+#[test]
+fn a_disk_of_several_files_needs_them() {
+    let path = tempfile::tempdir().unwrap();
+    let sink = Executor::new(&path.path().join("out"), Vec::new());
+    let mut options = options();
+    for subformat in [Subformat::MonolithicFlat, Subformat::TwoGbMaxExtentSparse] {
+        options.subformat = subformat;
+        let refused = VmdkPlan::begin(&sink, OUT, 512, &options).unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::UnsupportedFeature);
+    }
+    let cannot = Error::new(ErrorKind::Io, 7, "there is no such file");
+    let refused = VmdkPlan::begin_with(&sink, OUT, 512, &options, |_| Err(cannot));
+    assert_eq!(refused.unwrap_err(), cannot);
+    assert!(sink.is_untouched());
+}
+
+/// Only a stream has compressed grains, and it has no others.
+#[test]
+fn grains_are_compressed_in_streams_only() {
+    type Plan<'s> = VmdkPlan<'s, Executor>;
+    type Act = fn(&mut Plan<'_>) -> Result<(), Error>;
+    const SOURCE: Source = Source::Data { file: FileId(0), offset: 0 };
+    let run = |subformat, act: Act| {
+        let path = tempfile::tempdir().unwrap();
+        let sink = Executor::new(&path.path().join("out"), vec![0; 200_000]);
+        let mut options = options();
+        options.subformat = subformat;
+        let mut plan = VmdkPlan::begin(&sink, OUT, 100_000, &options).unwrap();
+        assert_eq!(plan.packs_all(), subformat == Subformat::StreamOptimized);
+        act(&mut plan).map_err(|error| error.kind)
+    };
+    let packed = run(Subformat::MonolithicSparse, |plan| plan.packed(0, SOURCE, 100));
+    assert_eq!(packed, Err(ErrorKind::UnsupportedFeature));
+
+    let stream = |act: Act| run(Subformat::StreamOptimized, act);
+    let plain: [Act; 4] = [
+        |plan| plan.extent(data(0, 65_536)),
+        |plan| plan.extent(data(0, 100)),
+        |plan| plan.extent(zero(0, 100)),
+        |plan| plan.extent(zero(100, 65_436)),
+    ];
+    for act in plain {
+        assert_eq!(stream(act), Err(ErrorKind::UnsupportedFeature));
+    }
+    assert_eq!(stream(|plan| plan.packed(512, SOURCE, 10)), Err(ErrorKind::Corrupt));
+    assert_eq!(stream(|plan| plan.packed(131_072, SOURCE, 10)), Err(ErrorKind::TooLarge));
+    assert_eq!(stream(|plan| plan.packed(0, SOURCE, 0)), Err(ErrorKind::TooLarge));
+    // The longest that readers take, and one byte more.
+    assert_eq!(stream(|plan| plan.packed(65_536, SOURCE, 131_060)), Ok(()));
+    assert_eq!(stream(|plan| plan.packed(65_536, SOURCE, 131_061)), Err(ErrorKind::TooLarge));
+    let twice = stream(|plan| plan.packed(0, SOURCE, 10).and_then(|()| plan.packed(0, SOURCE, 10)));
+    assert_eq!(twice, Err(ErrorKind::Corrupt));
 }
 
 #[test]
