@@ -131,18 +131,13 @@ impl<'s, S: StepSink> SparsePart<'s, S> {
     fn mark(&mut self) -> Result<(), Error> {
         let Range { start, end } = core::mem::replace(&mut self.zeros, 0..0);
         let first = start.next_multiple_of(GRAIN_LEN).min(end);
-        let last = if self.is_end(end) { end } else { (end - end % GRAIN_LEN).max(first) };
+        let last = (end - end % GRAIN_LEN).max(first);
         let zeros = |start, end| Extent { start, len: end - start, source: Source::Zero };
         self.put(zeros(start, first))?;
-        for grain in first / GRAIN_LEN..last.div_ceil(GRAIN_LEN) {
+        for grain in first.div_ceil(GRAIN_LEN)..last / GRAIN_LEN {
             self.tables.set(&self.output, grain, GTE_ZERO)?;
         }
         self.put(zeros(last, end))
-    }
-
-    /// Whether no sector of the disk lies behind byte `at`.
-    const fn is_end(&self, at: u64) -> bool {
-        self.layout.size.saturating_sub(at) < SECTOR
     }
 
     fn put(&mut self, extent: Extent) -> Result<(), Error> {
@@ -160,8 +155,14 @@ impl<'s, S: StepSink> SparsePart<'s, S> {
 
     /// Writes what is left.
     pub(crate) fn finish(mut self) -> Result<(), Error> {
+        if self.layout.size.saturating_sub(self.covered) < SECTOR {
+            // Behind the end of the disk, the last grain is anything.
+            let end = self.covered.next_multiple_of(GRAIN_LEN);
+            self.zeros.end = if self.zeros.end == self.covered { end } else { self.zeros.end };
+            self.covered = end;
+        }
         self.mark()?;
-        if self.manner.overlay && !self.is_end(self.covered) && !self.covered.is_multiple_of(GRAIN_LEN) {
+        if self.manner.overlay && !self.covered.is_multiple_of(GRAIN_LEN) {
             return Err(Error::new(ErrorKind::UnsupportedFeature, self.covered, PARTLY));
         }
         let Self { output, mut fill, tables, next, .. } = self;

@@ -1,7 +1,9 @@
 //! Random disks in every subformat, read back by `qemu-img` and here.
 
+use std::fs;
+
 use fmt_core::{Extent, Zeros};
-use fmt_vmdk::{Options, Subformat};
+use fmt_vmdk::{Options, Parent, Subformat};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
@@ -27,6 +29,19 @@ fn scenes() -> impl Strategy<Value = Scene> {
     )
 }
 
+/// The same disk, without anything that is left to a parent.
+fn covered(scene: &Scene) -> Scene {
+    let mut extents = Vec::new();
+    let mut at = 0;
+    for &extent in &scene.extents {
+        extents.extend((extent.start > at).then(|| zero(at, extent.start - at)));
+        extents.push(extent);
+        at = extent.end();
+    }
+    extents.extend((scene.size > at).then(|| zero(at, scene.size - at)));
+    Scene { extents, ..scene.clone() }
+}
+
 fn subformats() -> impl Strategy<Value = Subformat> {
     prop::sample::select(vec![
         Subformat::MonolithicSparse,
@@ -40,27 +55,34 @@ fn subformats() -> impl Strategy<Value = Subformat> {
 #[test]
 fn what_is_written_is_read() {
     let Some(lab) = Lab::open() else { return };
-    let cases = (scenes(), subformats(), any::<[bool; 2]>());
-    let mut runner =
-        TestRunner::new(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() });
-    runner
-        .run(&cases, |(scene, subformat, [absent, zeroed_grain])| {
-            let dir = lab.path("case");
-            let _absent_at_first = std::fs::remove_dir_all(&dir);
-            std::fs::create_dir(&dir).unwrap();
-            let mut options = Options::new(7, b"x.vmdk");
-            options.subformat = subformat;
-            options.zeros = if absent { Zeros::Absent } else { Zeros::Written };
-            let flat = matches!(subformat, Subformat::MonolithicFlat | Subformat::TwoGbMaxExtentFlat);
-            options.zeroed_grain = zeroed_grain && !flat;
-            scene.write(&dir, &options).unwrap();
-            scene.write_raw(&lab.path("in.raw"));
-            let mut expected = lab.bytes("in.raw");
-            expected.resize(expected.len().next_multiple_of(512), 0);
-            lab.run("qemu-img check -f vmdk case/x.vmdk");
-            prop_assert!(lab.qemu_reads("case/x.vmdk").unwrap() == expected);
-            prop_assert!(lab.we_read_in("case", "x.vmdk").unwrap() == expected);
-            Ok(())
-        })
-        .unwrap();
+    lab.write("base.raw", vec![0xee; 40 << 20]);
+    lab.run("qemu-img convert -f raw -O vmdk base.raw base.vmdk");
+    let parent = Parent { cid: lab.map("base.vmdk").unwrap().0.identity().cid, name: b"base.vmdk" };
+    let cases = (scenes(), subformats(), any::<[bool; 3]>());
+    let config = ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() };
+    let test = |(mut scene, subformat, [absent, zeroed_grain, above]): (Scene, Subformat, [bool; 3])| {
+        let dir = lab.path("case");
+        let _absent_at_first = fs::remove_dir_all(&dir);
+        fs::create_dir(&dir).unwrap();
+        let mut options = Options::new(7, b"x.vmdk");
+        options.subformat = subformat;
+        options.zeros = if absent { Zeros::Absent } else { Zeros::Written };
+        if !matches!(subformat, Subformat::MonolithicFlat | Subformat::TwoGbMaxExtentFlat) {
+            options.zeroed_grain = zeroed_grain;
+            options.parent = above.then_some(parent);
+        }
+        if options.parent.is_some() {
+            fs::hard_link(lab.path("base.vmdk"), dir.join("base.vmdk")).unwrap();
+            scene = covered(&scene);
+        }
+        scene.write(&dir, &options).unwrap();
+        scene.write_raw(&lab.path("in.raw"));
+        let mut expected = lab.bytes("in.raw");
+        expected.resize(expected.len().next_multiple_of(512), 0);
+        lab.run("qemu-img check -f vmdk case/x.vmdk");
+        let (qemu, we) = (lab.qemu_reads("case/x.vmdk").unwrap(), lab.we_read_in("case", "x.vmdk").unwrap());
+        prop_assert!(qemu == we && qemu == expected);
+        Ok(())
+    };
+    TestRunner::new(config).run(&cases, test).unwrap();
 }
