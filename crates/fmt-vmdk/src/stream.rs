@@ -80,7 +80,8 @@ impl<'s, S: StepSink> Stream<'s, S> {
         }
         for grain in extent.start / GRAIN_LEN..extent.end().div_ceil(GRAIN_LEN) {
             if self.manner.zeros == GrainZeros::Marked {
-                self.set(grain, GTE_ZERO)?;
+                self.enter(grain)?;
+                set_entry(&mut self.table, grain % GTES_PER_GT, GTE_ZERO)?;
             } else {
                 self.grain(grain, ZERO_GRAIN.len() as u64, |tail| tail.put(&ZERO_GRAIN))?;
             }
@@ -103,9 +104,9 @@ impl<'s, S: StepSink> Stream<'s, S> {
         len: u64,
         put: impl FnOnce(&mut Tail<'s, S>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        // Before the grain's place is taken: the last table may come first.
-        self.enter(grain / GTES_PER_GT)?;
-        self.set(grain, self.tail.sector()?)?;
+        // The table before it may come first.
+        self.enter(grain)?;
+        set_entry(&mut self.table, grain % GTES_PER_GT, self.tail.sector()?)?;
         let size = u32::try_from(len).map_err(|_| TOO_MANY_GRAINS)?;
         let marker = GrainMarker { lba: U64::new(grain * (GRAIN_LEN / SECTOR)), size: U32::new(size) };
         self.tail.put(marker.as_bytes())?;
@@ -113,13 +114,9 @@ impl<'s, S: StepSink> Stream<'s, S> {
         self.tail.pad()
     }
 
-    fn set(&mut self, grain: u64, entry: u32) -> Result<(), Error> {
-        self.enter(grain / GTES_PER_GT)?;
-        set_entry(&mut self.table, grain % GTES_PER_GT, entry)
-    }
-
-    /// Makes the table `index` the one that entries are put into. The one before is written if it is another.
-    fn enter(&mut self, index: u64) -> Result<(), Error> {
+    /// Makes the table of this grain the one that entries are put into. The one before is written if it is another.
+    fn enter(&mut self, grain: u64) -> Result<(), Error> {
+        let index = grain / GTES_PER_GT;
         if index != self.table_index {
             self.end_table()?;
             self.table_index = index;
