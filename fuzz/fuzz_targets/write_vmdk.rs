@@ -17,9 +17,8 @@ const BUDGET: u64 = 100 << 16;
 
 fuzz_target!(|input: &[u8]| {
     let Some(disk) = Disk::new(input, MAX_SIZE) else { return };
-    let mut options = Options::new(0x1234_5678, &disk.choice[1..]);
-    options.sparse = disk.choice[0] & 1 == 1;
-    let file = PlannedFile::new(VmdkPlan::<PlannedFile>::max_len(disk.size).unwrap_or(0));
+    let options = Options::new(0x1234_5678, &disk.choice[1..]);
+    let file = PlannedFile::new(u64::MAX);
     let plan = VmdkPlan::begin(&file, OUTPUT, disk.size, &options);
     plans::check(&file, plan, &disk.extents(BUDGET), || VmdkMap::open(&file, OUTPUT));
 });

@@ -26,7 +26,9 @@ fn climb(limits: impl Iterator<Item = String>) {
         let run = scene.dd_under(&["prlimit", &limit]);
         match run.exit {
             Exit::Code(0) => {
-                scene.assert_copied(&run);
+                // Where there is too little for a machine, there may be enough for a process.
+                let silent = run.stderr.is_empty() || run.stderr.ends_with("in a process instead\n");
+                assert!(silent && scene.has_disk("out"), "{limit}: {}", run.stderr);
                 copied += 1;
             }
             // What every Rust program does when there is not even memory for its own variables.

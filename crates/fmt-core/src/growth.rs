@@ -2,7 +2,7 @@
 
 use core::ops::RangeInclusive;
 
-use crate::{Error, FileId, Step, StepSink, Zeros};
+use crate::{Error, FileId, Step, StepSink};
 
 /// How much longer a file becomes at least when it is too short, in bytes: an eighth, within these bounds. Each time,
 /// all that was said before is waited for; and what is more than is needed may be more than a device has.
@@ -10,9 +10,10 @@ const STEP: RangeInclusive<u64> = (4 << 20)..=(64 << 30);
 
 /// The length of an output as it is written.
 ///
-/// Where zeros are [written](Zeros::Written), the file gets the most that it can need at once. Where they are
-/// [absent](Zeros::Absent), that may be far more than it will need, and more than any file system allows: the file grows.
-#[derive(Debug)]
+/// Where zeros are [written](crate::Zeros::Written), a file begins with the most that it can need. Where they are
+/// [absent](crate::Zeros::Absent), that may be far more than it will need, and more than any file system allows: it begins
+/// with what it has for certain, and grows.
+#[derive(Clone, Copy, Debug)]
 pub struct Growth {
     file: FileId,
     /// Its length so far in bytes.
@@ -22,22 +23,12 @@ pub struct Growth {
 }
 
 impl Growth {
-    /// Gives the output `file` its first length: `max` bytes, the most that it can need, or `first`, what it begins with.
+    /// Gives the output `file` its first length, `len` bytes. It can need `max`.
     ///
     /// # Errors
     ///
     /// Those of the sink.
-    pub fn begin<S: StepSink>(
-        sink: &S,
-        file: FileId,
-        zeros: Zeros,
-        first: u64,
-        max: u64,
-    ) -> Result<Self, Error> {
-        let len = match zeros {
-            Zeros::Written => max,
-            Zeros::Absent => first.min(max),
-        };
+    pub fn begin<S: StepSink>(sink: &S, file: FileId, len: u64, max: u64) -> Result<Self, Error> {
         sink.step(Step::SetLen { file, len })?;
         Ok(Self { file, len, max })
     }
@@ -93,9 +84,9 @@ mod tests {
         }
     }
 
-    fn lengths(zeros: Zeros, first: u64, max: u64, ends: &[u64], last: u64) -> Vec<u64> {
+    fn lengths(first: u64, max: u64, ends: &[u64], last: u64) -> Vec<u64> {
         let lengths = Lengths::default();
-        let mut growth = Growth::begin(&lengths, FILE, zeros, first, max).unwrap();
+        let mut growth = Growth::begin(&lengths, FILE, first, max).unwrap();
         ends.iter().for_each(|&end| growth.reserve(&lengths, end).unwrap());
         growth.finish(&lengths, last).unwrap();
         lengths.0.into_inner()
@@ -103,15 +94,15 @@ mod tests {
 
     #[test]
     fn a_dense_file_is_sized_once() {
-        assert_eq!(lengths(Zeros::Written, 10, 1000, &[20, 1000], 1000), [1000]);
-        assert_eq!(lengths(Zeros::Written, 10, 1000, &[20], 900), [1000, 900]);
+        assert_eq!(lengths(1000, 1000, &[20, 1000], 1000), [1000]);
+        assert_eq!(lengths(1000, 1000, &[20], 900), [1000, 900]);
     }
 
     #[test]
     fn a_sparse_file_grows_in_few_steps() {
         const GIB: u64 = 1 << 30;
         let ends: Vec<_> = (0..GIB).step_by(65536).collect();
-        let found = lengths(Zeros::Absent, 10, 1 << 60, &ends, GIB);
+        let found = lengths(10, 1 << 60, &ends, GIB);
         assert!(found.len() < 60, "{}", found.len());
         assert_eq!((found[0], found.last()), (10, Some(&GIB)));
         assert!(found.iter().rev().skip(1).is_sorted_by(|longer, shorter| longer > shorter));
@@ -119,7 +110,6 @@ mod tests {
 
     #[test]
     fn no_file_grows_beyond_what_it_can_need() {
-        assert_eq!(lengths(Zeros::Absent, 10, 50, &[20, 50], 50), [10, 50]);
-        assert_eq!(lengths(Zeros::Absent, 10, 5, &[], 5), [5]);
+        assert_eq!(lengths(10, 50, &[20, 50], 50), [10, 50]);
     }
 }

@@ -1,6 +1,6 @@
 //! The tables that say where the clusters of the disk are, and what of them is there.
 
-use fmt_core::{Error, ErrorKind, StepSink};
+use fmt_core::{Error, ErrorKind, Source, StepSink};
 
 use crate::entry::{Kind, alike};
 use crate::geometry::{Geometry, SUBCLUSTERS};
@@ -119,7 +119,8 @@ impl Clusters {
         &mut self,
         outputs: &Outputs<'_, S>,
         index: u64,
-        bytes: &[u8],
+        source: Source,
+        len: u32,
     ) -> Result<(), Error> {
         if index < self.next {
             return Err(self.out_of_order(index));
@@ -129,8 +130,8 @@ impl Clusters {
             Some(packer) => packer,
             none => none.insert(Packer::begin(&outputs.image, &mut self.space)?),
         };
-        let at = packer.pack(&outputs.image, &mut self.space, bytes)?;
-        let place = compressed(self.geometry, at, bytes.len() as u64)?;
+        let at = packer.pack(&outputs.image, &mut self.space, source, len)?;
+        let place = compressed(self.geometry, at, len.into())?;
         self.open = Some(Cluster { place, ..cluster });
         self.close(outputs)
     }

@@ -2,61 +2,49 @@
 
 use alloc::vec::Vec;
 use core::cell::Cell;
-use core::ops::RangeInclusive;
 
-use fmt_core::{Error, ErrorKind, FileId, Source, Step, StepSink};
+use fmt_core::{Error, ErrorKind, FileId, Growth, Source, Step, StepSink};
 
 /// How many bytes of a table are held before they are written.
 pub(crate) const PIECE_LEN: usize = 64 << 10;
-
-/// How much longer a file becomes at least when it is too short, in bytes: an eighth, within these bounds. Each time,
-/// all that was said before is waited for; and what is more than is needed may be more than a device has.
-const GROWTH: RangeInclusive<u64> = (4 << 20)..=(64 << 30);
 
 /// An output file.
 #[derive(Debug)]
 pub(crate) struct Output<'s, S> {
     pub(crate) sink: &'s S,
     pub(crate) file: FileId,
-    /// Its length so far in bytes, once it has one.
-    len: Cell<Option<u64>>,
-    /// The length that it will not need to exceed.
-    max_len: u64,
+    growth: Cell<Growth>,
 }
 
 impl<'s, S: StepSink> Output<'s, S> {
-    /// A file that has no length yet.
-    pub(crate) fn new(sink: &'s S, file: FileId, max_len: u64) -> Self {
-        Self { sink, file, len: Cell::new(None), max_len }
-    }
-
-    /// Makes the file `len` bytes long, unless it is.
-    pub(crate) fn set_len(&self, len: u64) -> Result<(), Error> {
-        if self.len.replace(Some(len)) == Some(len) {
-            return Ok(());
-        }
-        self.sink.step(Step::SetLen { file: self.file, len })
+    /// A file that is `len` bytes long at first, and never needs more than `max_len`.
+    pub(crate) fn begin(sink: &'s S, file: FileId, len: u64, max_len: u64) -> Result<Self, Error> {
+        Ok(Self { sink, file, growth: Cell::new(Growth::begin(sink, file, len, max_len)?) })
     }
 
     /// Makes the file at least `len` bytes long.
     pub(crate) fn reserve(&self, len: u64) -> Result<(), Error> {
-        let has = self.len.get().unwrap_or(0);
-        if len <= has {
-            return Ok(());
-        }
-        let more = (has / 8).clamp(*GROWTH.start(), *GROWTH.end());
-        self.set_len(has.saturating_add(more).min(self.max_len).max(len))
+        let mut growth = self.growth.get();
+        growth.reserve(self.sink, len)?;
+        self.growth.set(growth);
+        Ok(())
+    }
+
+    /// Ends with a file of `len` bytes.
+    pub(crate) fn finish(&self, len: u64) -> Result<(), Error> {
+        self.growth.get().finish(self.sink, len)
     }
 
     pub(crate) fn write(&self, dst: u64, bytes: &[u8]) -> Result<(), Error> {
         self.sink.step(Step::Write { file: self.file, dst, bytes })
     }
 
+    pub(crate) fn fill(&self, dst: u64, len: u64, source: Source) -> Result<(), Error> {
+        self.sink.step(Step::Fill { file: self.file, dst, len, source })
+    }
+
     pub(crate) fn zero(&self, dst: u64, len: u64) -> Result<(), Error> {
-        if len == 0 {
-            return Ok(());
-        }
-        self.sink.step(Step::Fill { file: self.file, dst, len, source: Source::Zero })
+        if len == 0 { Ok(()) } else { self.fill(dst, len, Source::Zero) }
     }
 }
 

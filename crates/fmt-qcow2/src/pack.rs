@@ -1,6 +1,6 @@
 //! Compressed clusters, packed byte after byte into clusters of the file (section "Compressed Clusters Descriptor").
 
-use fmt_core::{Error, StepSink};
+use fmt_core::{Error, Source, StepSink};
 
 use crate::output::Output;
 use crate::refcount::{Counts, Inline};
@@ -32,14 +32,15 @@ impl Packer {
         Ok(Self { inline, counts: inline.counts(), filling: None })
     }
 
-    /// Writes the compressed data of a cluster, fewer bytes than one has, and returns its byte offset.
+    /// Writes the compressed data of a cluster, `len` bytes of `source`, fewer than a cluster has. Returns its byte offset.
     pub(crate) fn pack<S: StepSink>(
         &mut self,
         output: &Output<'_, S>,
         space: &mut Space,
-        bytes: &[u8],
+        source: Source,
+        len: u32,
     ) -> Result<u64, Error> {
-        let (size, len) = (space.cluster_size(), bytes.len() as u64);
+        let (size, len) = (space.cluster_size(), u64::from(len));
         let Filling { cluster, used, users } = match self.filling.filter(|filling| filling.takes(space, len))
         {
             Some(filling) => filling,
@@ -54,7 +55,7 @@ impl Packer {
             self.close(output, space)?;
             self.filling = Some(Filling { cluster: space.take(output)?, used: used + len - size, users: 1 });
         }
-        output.write(at, bytes)?;
+        output.fill(at, len, source)?;
         Ok(at)
     }
 

@@ -173,9 +173,9 @@ impl<S: StepSink> DiskPlan for Qcow2Plan<'_, S> {
         let refcounts = clusters.finish(&outputs)?;
         start.write(&outputs.image, &refcounts)?;
         if let Some(data) = &outputs.data {
-            data.set_len(size)?;
+            data.finish(size)?;
         }
-        refcounts.file_len().map_or(Ok(()), |len| outputs.image.set_len(len))
+        refcounts.file_len().map_or(Ok(()), |len| outputs.image.finish(len))
     }
 }
 
@@ -189,7 +189,7 @@ impl<S: StepSink> PackingPlan for Qcow2Plan<'_, S> {
         self.codec
     }
 
-    fn packed(&mut self, start: u64, bytes: &[u8]) -> Result<(), Error> {
+    fn packed(&mut self, start: u64, source: Source, len: u32) -> Result<(), Error> {
         if let Some(what) = self.unpackable {
             return Err(Error::new(ErrorKind::UnsupportedFeature, 0, what));
         }
@@ -200,12 +200,12 @@ impl<S: StepSink> PackingPlan for Qcow2Plan<'_, S> {
         if !start.is_multiple_of(size) {
             return Err(Error::new(ErrorKind::Corrupt, start, "a compressed cluster that begins within one"));
         }
-        if !(1..size).contains(&(bytes.len() as u64)) {
+        if !(1..size).contains(&u64::from(len)) {
             return Err(Error::new(ErrorKind::TooLarge, start, "a compressed cluster that is not smaller"));
         }
         self.settle()?;
         self.cover(&(start..start.saturating_add(size).min(self.size)))?;
-        self.clusters.pack(&self.outputs, start / size, bytes)
+        self.clusters.pack(&self.outputs, start / size, source, len)
     }
 }
 
@@ -233,17 +233,13 @@ fn begin_outputs<'s, S: StepSink>(
     options: &Options<'_>,
 ) -> Result<Outputs<'s, S>, Error> {
     let size = design.geometry.cluster_size();
-    let image = Output::new(sink, file, design.max_len);
     let is_sparse = options.zeros == Zeros::Absent && options.preallocates() == Preallocation::Off;
-    if is_sparse {
-        image.reserve((1 + design.geometry.l1_clusters(design.size)) * size)?;
-    } else {
-        image.set_len(design.max_len)?;
-    }
+    let first = (1 + design.geometry.l1_clusters(design.size)) * size;
+    let len = if is_sparse { first } else { design.max_len };
+    let image = Output::begin(sink, file, len, design.max_len)?;
     let data = options.data_file.map(|data| {
         let len = design.size.next_multiple_of(size);
-        let output = Output::new(sink, data.file, len);
-        output.set_len(len).map(|()| output)
+        Output::begin(sink, data.file, len, len)
     });
     Ok(Outputs { image, data: data.transpose()? })
 }

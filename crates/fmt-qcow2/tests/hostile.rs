@@ -80,7 +80,7 @@ fn written() -> Vec<u8> {
         let source = Source::Data { file: FileId(1), offset: 0 };
         plan.extent(Extent { start, len: 512, source }).unwrap();
         // The reader does not look at what is compressed.
-        plan.packed(start.next_multiple_of(512) + 2048, &[7; 300]).unwrap();
+        plan.packed(start.next_multiple_of(512) + 2048, source, 300).unwrap();
     }
     plan.finish().unwrap();
     sink.close();

@@ -163,7 +163,8 @@ impl<'s, S: StepSink> VhdPlan<'s, S> {
                 (Body::Dynamic(Dynamic::new(capacity.size, options.zeros)), blocks_offset(capacity.size))
             }
         };
-        let growth = Growth::begin(sink, file, options.zeros, first, max_len)?;
+        let len = if options.zeros == Zeros::Written { max_len } else { first };
+        let growth = Growth::begin(sink, file, len, max_len)?;
         // Less than the capacity, which fits.
         let left = 0..size.next_multiple_of(SECTOR);
         Ok(Self { sink, file, options: *options, capacity, left, growth, body })

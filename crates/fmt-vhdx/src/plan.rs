@@ -2,7 +2,9 @@
 
 use alloc::vec::Vec;
 
-use fmt_core::{BlockFill, DiskPlan, Error, ErrorKind, Extent, FileId, Growth, Source, Step, StepSink};
+use fmt_core::{
+    BlockFill, DiskPlan, Error, ErrorKind, Extent, FileId, Growth, Source, Step, StepSink, Zeros,
+};
 
 use crate::bat::{BatEntry, BatLayout, ENTRY_LEN};
 use crate::emit;
@@ -37,14 +39,15 @@ impl<'s, S: StepSink> VhdxPlan<'s, S> {
     pub fn begin(sink: &'s S, file: FileId, size: u64, options: &Options) -> Result<Self, Error> {
         let layout = Layout::new(size, options)?;
         let max = layout.block_at(layout.blocks.blocks);
-        let first = if options.subformat == Subformat::Fixed { max } else { layout.data_at };
+        let is_dense = options.zeros == Zeros::Written || options.subformat == Subformat::Fixed;
+        let len = if is_dense { max } else { layout.data_at };
         Ok(Self {
             sink,
             file,
             options: *options,
             fill: BlockFill::new(layout.blocks.block_size).with_zeros(options.zeros),
             blocks: Blocks::new(layout, options),
-            growth: Growth::begin(sink, file, options.zeros, first, max)?,
+            growth: Growth::begin(sink, file, len, max)?,
         })
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use fmt_core::testing::{OUTPUT, Piece, PlannedFile, blocks, extents, magnitude};
-use fmt_core::{DiskMap, ErrorKind, Extent, ReadAt, SECTOR, round_up_to_sector};
+use fmt_core::{DiskMap, ErrorKind, Extent, ReadAt, SECTOR, Source, Zeros, round_up_to_sector};
 use fmt_vmdk::{Options, VmdkMap, VmdkPlan};
 use proptest::prelude::*;
 
@@ -37,8 +37,11 @@ proptest! {
     ) {
         let sparse = sparse && size <= MAX_SIZE;
         let mut options = Options::new(0x1234_5678, b"disk.vmdk");
-        options.sparse = sparse;
-        let extents = extents(size, BUDGET, pieces);
+        let mut extents = extents(size, BUDGET, pieces);
+        if sparse {
+            options.zeros = Zeros::Absent;
+            extents.retain(|extent| extent.source != Source::Zero);
+        }
         let file = PlannedFile::new(u64::MAX);
         let written = PlannedFile::write(VmdkPlan::begin(&file, OUTPUT, size, &options), &extents);
 

@@ -15,6 +15,9 @@ pub(crate) const OUTPUT: FileId = FileId(2);
 /// Its external data file.
 pub(crate) const OUTPUT_DATA: FileId = FileId(3);
 
+/// Where compressed clusters wait for being written.
+const STAGE: FileId = FileId(9);
+
 /// What lies in a block device before an image is written to it, so that nothing is left to chance.
 const STALE: u8 = 0xa5;
 
@@ -24,6 +27,7 @@ pub(crate) struct Sink<'i> {
     /// Whether the files are full of stale bytes, as block devices are: then their lengths do not shrink either.
     device: bool,
     outputs: BTreeMap<FileId, RefCell<Output>>,
+    stage: RefCell<Vec<u8>>,
 }
 
 struct Output {
@@ -37,13 +41,26 @@ struct Output {
 
 impl<'i> Sink<'i> {
     pub(crate) fn create(path: &Path, input: &'i [u8], device: bool) -> Self {
-        Self { input, device, outputs: BTreeMap::from([(OUTPUT, Output::create(path))]) }
+        Self {
+            input,
+            device,
+            outputs: BTreeMap::from([(OUTPUT, Output::create(path))]),
+            stage: RefCell::default(),
+        }
     }
 
     /// The same with an external data file.
     pub(crate) fn with_data(mut self, path: &Path) -> Self {
         self.outputs.insert(OUTPUT_DATA, Output::create(path));
         self
+    }
+
+    /// Keeps bytes, and tells where they can be taken from.
+    pub(crate) fn stage(&self, bytes: &[u8]) -> Source {
+        let mut stage = self.stage.borrow_mut();
+        let offset = stage.len() as u64;
+        stage.extend_from_slice(bytes);
+        Source::Data { file: STAGE, offset }
     }
 
     /// Gives the files their lengths, and returns that of the image.
@@ -113,6 +130,9 @@ impl StepSink for Sink<'_> {
                 let mut bytes = vec![0; usize::try_from(len).unwrap()];
                 match source {
                     Source::Zero => {}
+                    Source::Data { file: STAGE, offset } => {
+                        self.stage.borrow().as_slice().read_exact_at(offset, &mut bytes)?;
+                    }
                     Source::Data { offset, .. } => self.input.read_exact_at(offset, &mut bytes)?,
                     Source::Compressed { unit, skip } => {
                         let whole = decompress(self.input, unit).unwrap();

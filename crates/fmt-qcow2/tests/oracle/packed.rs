@@ -6,6 +6,7 @@ use fmt_qcow2::Qcow2Plan;
 use crate::common::sink::OUTPUT;
 use crate::common::{self, Lab};
 use crate::spec::{options, sink, write_packed};
+use crate::write::INPUT;
 use crate::write::{data, verify};
 
 /// Stretches of text, noise and zeros, none of which is a whole number of clusters.
@@ -129,30 +130,33 @@ fn narrow_refcounts() {
     assert!(len(16) < 60 << 10);
 }
 
+/// Bytes of the input that pass for compressed ones.
+const SOURCE: Source = Source::Data { file: INPUT, offset: 0 };
+
 #[test]
 fn what_cannot_be_compressed_is_refused() {
     let Some(lab) = Lab::open() else { return };
     for text in ["data_file=data", "preallocation=metadata", "preallocation=full"] {
         let sink = sink(&lab, &[], false);
         let mut plan = Qcow2Plan::begin(&sink, OUTPUT, 1 << 20, &options(text)).unwrap();
-        assert_eq!(plan.packed(0, b"x").unwrap_err().kind, ErrorKind::UnsupportedFeature, "{text}");
+        assert_eq!(plan.packed(0, SOURCE, 1).unwrap_err().kind, ErrorKind::UnsupportedFeature, "{text}");
     }
     let input = common::noise(1 << 20, 34);
     let sink = sink(&lab, &input, false);
     let mut plan = Qcow2Plan::begin(&sink, OUTPUT, 1 << 20, &options("compat=1.1")).unwrap();
     assert_eq!((plan.unit_len(), plan.codec()), (65536, Codec::Deflate));
-    let mut kind = |start, bytes: &[u8]| plan.packed(start, bytes).map_err(|error| error.kind);
-    assert_eq!(kind(1 << 20, b"x"), Err(ErrorKind::TooLarge));
-    assert_eq!(kind(512, b"x"), Err(ErrorKind::Corrupt));
-    assert_eq!(kind(0, b""), Err(ErrorKind::TooLarge));
-    assert_eq!(kind(0, &input[..65536]), Err(ErrorKind::TooLarge));
-    assert_eq!(kind(131_072, &input[..65535]), Ok(()));
-    assert_eq!(kind(131_072, b"x"), Err(ErrorKind::Corrupt), "twice");
-    assert_eq!(kind(65536, b"x"), Err(ErrorKind::Corrupt), "out of order");
+    let mut kind = |start, len| plan.packed(start, SOURCE, len).map_err(|error| error.kind);
+    assert_eq!(kind(1 << 20, 1), Err(ErrorKind::TooLarge));
+    assert_eq!(kind(512, 1), Err(ErrorKind::Corrupt));
+    assert_eq!(kind(0, 0), Err(ErrorKind::TooLarge));
+    assert_eq!(kind(0, 65536), Err(ErrorKind::TooLarge));
+    assert_eq!(kind(131_072, 65535), Ok(()));
+    assert_eq!(kind(131_072, 1), Err(ErrorKind::Corrupt), "twice");
+    assert_eq!(kind(65536, 1), Err(ErrorKind::Corrupt), "out of order");
     let mut kind = |start, len| plan.extent(data(start, len)).map_err(|error| error.kind);
     assert_eq!(kind(131_072 + 512, 512), Err(ErrorKind::Corrupt), "twice");
     assert_eq!(kind(262_144, 512), Ok(()));
-    assert_eq!(plan.packed(262_144, b"x").unwrap_err().kind, ErrorKind::Corrupt, "twice");
+    assert_eq!(plan.packed(262_144, SOURCE, 1).unwrap_err().kind, ErrorKind::Corrupt, "twice");
     plan.finish().unwrap();
     sink.close();
     let extents = common::walk(&lab.read("image"), None, 0..1 << 20).unwrap();

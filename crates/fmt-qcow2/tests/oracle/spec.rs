@@ -90,7 +90,7 @@ pub(crate) fn write_packed(
         } else if cluster.iter().all(|&byte| byte == 0) {
             source = Source::Zero;
         } else if let Some(bytes) = compress(cluster, unit_len, codec) {
-            plan.packed(start, &bytes).unwrap();
+            plan.packed(start, sink.stage(&bytes), u32::try_from(bytes.len()).unwrap()).unwrap();
             continue;
         }
         plan.extent(Extent { start, len, source }).unwrap();

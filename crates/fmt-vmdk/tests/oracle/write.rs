@@ -71,7 +71,8 @@ fn assert_same_descriptor(lab: &Lab) {
         let mut bytes = lab.bytes(name);
         bytes.truncate(21 * 512);
         let text = String::from_utf8_lossy(&bytes[512..]).replace(name, "NAME");
-        let lines = text.trim_end_matches('\0').lines().filter(|line| !line.starts_with("CID="));
+        // Where a CID comes to have fewer digits, `qemu-img` leaves the end of the longer text behind.
+        let lines = text.trim_end_matches(['\0', '\n']).lines().filter(|line| !line.starts_with("CID="));
         (bytes[..512].to_vec(), lines.map(str::to_owned).collect::<Vec<_>>())
     };
     assert_eq!(head("we.vmdk"), head("qemu.vmdk"));
