@@ -70,9 +70,11 @@ fn copy(
     sandboxes: &Sandboxes,
     console: &mut Console,
 ) -> Result<Report, Failure> {
-    let image = GuestImage::parse(guest_images::DD).expect("the guest was built with this program");
+    let [image, decoder] = [guest_images::DD, guest_images::DECODE]
+        .map(|elf| GuestImage::parse(elf).expect("the guest was built with this program"));
     let job = Job {
         image: &image,
+        decoder: &decoder,
         request: request.as_bytes(),
         sandboxes,
         limits,

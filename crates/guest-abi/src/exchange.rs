@@ -5,7 +5,7 @@
 //!        32    text          a failure's words, `Head::text_len` bytes of at most `TEXT_LEN`
 //!        256   report        the command's report, `Head::report_len` bytes of at most `REPORT_LEN`
 //!        512   records       `Head::count` times [`Record`]
-//!        45056 data          bytes that the host puts there, answering a `READ` or `OPEN`, or takes for a `WRITE`
+//!        233472 data         bytes that the host puts there, answering a `READ` or `OPEN`, or takes for a `WRITE`
 //! ```
 //!
 //! The host carries out all operations of a ring before the guest goes on, in any order and side by side; a
@@ -32,13 +32,13 @@ pub const REPORT_LEN: usize = 256;
 pub const RECORDS_AT: u64 = 512;
 
 /// How many records one ring can carry.
-pub const MAX_RECORDS: usize = 1024;
+pub const MAX_RECORDS: usize = 4096;
 
 /// The offset of the data window.
-pub const DATA_AT: u64 = 45056;
+pub const DATA_AT: u64 = 233_472;
 
 /// The length of the data window in bytes.
-pub const DATA_LEN: u64 = EXCHANGE_LEN - DATA_AT;
+pub const DATA_LEN: u64 = 1 << 20;
 
 /// What a ring is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -75,20 +75,28 @@ pub const PANICKED: u32 = 4;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Record {
-    /// [`READ`], [`SET_LEN`], [`COPY`], [`ZERO`], [`WRITE`] or [`OPEN`].
+    /// [`READ`], [`SET_LEN`], [`COPY`], [`ZERO`], [`WRITE`], [`OPEN`], [`EXPECT`] or [`DECODE`].
     pub op: u32,
     /// The file that is read, sized or written.
     pub file: u32,
-    /// The file that a copy reads.
+    /// The file that a `COPY` or `DECODE` reads.
     pub src_file: u32,
-    /// 0.
-    pub reserved: u32,
+    /// How a `DECODE`'s unit is compressed: one of the `CODEC_` constants.
+    pub codec: u32,
     /// The byte offset to write at; of a `READ` or `OPEN`, in the data window.
     pub dst: u64,
     /// The byte offset to read at; of a `WRITE` or `OPEN`, in the data window.
     pub src: u64,
     /// How many bytes; of a `SET_LEN`, the length.
     pub len: u64,
+    /// How many bytes a `DECODE`'s unit takes in its file, at most.
+    pub packed_len: u32,
+    /// How many bytes it becomes.
+    pub unit_len: u32,
+    /// How many of them come before the first that is wanted.
+    pub skip: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 /// Bytes `src`, `len` of the input `file` into the data window at `dst`.
@@ -110,6 +118,26 @@ pub const WRITE: u32 = 5;
 /// data window. The answer is a [`FileEntry`](crate::boot::FileEntry), put into the data window at `dst`; the file's number is
 /// the next that is free. A host that does not open the file ends the command.
 pub const OPEN: u32 = 6;
+
+/// There may be a [`DECODE`] later: the last moment at which the host can make decoders may be when it makes outputs.
+pub const EXPECT: u32 = 7;
+
+/// A unit of compressed data, bytes `src`, `packed_len` of the input `src_file`, is decompressed, and `len` bytes of what
+/// it becomes, from `skip` on, go to byte `dst` of the output `file`. A unit that cannot be decompressed ends the command.
+pub const DECODE: u32 = 8;
+
+/// A deflate stream without a wrapper (RFC 1951), which fills the unit.
+pub const CODEC_DEFLATE: u32 = 1;
+/// A deflate stream with zlib's header and checksum (RFC 1950), which may be shorter than the unit.
+pub const CODEC_ZLIB: u32 = 2;
+/// A Zstandard frame (RFC 8878), which fills the unit.
+pub const CODEC_ZSTD: u32 = 3;
+
+/// The most that a unit becomes, in bytes: the largest cluster of any format.
+pub const MAX_UNIT_LEN: u32 = 2 << 20;
+
+/// The most that a unit takes in its file, in bytes.
+pub const MAX_PACKED_LEN: u32 = 2 * MAX_UNIT_LEN;
 
 /// The longest name of a file in an image, in bytes.
 pub const NAME_LEN: u64 = 4096;
@@ -147,3 +175,4 @@ const _: () = assert!(size_of::<Head>() as u64 == TEXT_AT);
 const _: () = assert!(TEXT_AT + TEXT_LEN as u64 <= REPORT_AT);
 const _: () = assert!(REPORT_AT + REPORT_LEN as u64 <= RECORDS_AT);
 const _: () = assert!(RECORDS_AT + (MAX_RECORDS * size_of::<Record>()) as u64 <= DATA_AT);
+const _: () = assert!(DATA_AT + DATA_LEN <= EXCHANGE_LEN);

@@ -3,10 +3,10 @@
 //! ```text
 //! 0x00_0000  nothing: a null pointer ends the guest
 //! 0x10_0000  boot page                    read
-//! 0x20_0000  exchange                     read, write
 //! 0x40_0000  the guest binary             code: read, execute; constants: read; variables: read, write
 //! 0x60_0000  stack, growing down to here  read, write
 //! 0x80_0000  heap                         read, write
+//! 0x180_0000 exchange                     read, write
 //! 0x200_0000 doorbell                     write; there is no memory. In a virtual machine only
 //! 0x300_0000 loader                       read, execute. In a process only
 //! ```
@@ -18,12 +18,6 @@ pub const PAGE_SIZE: u64 = 4096;
 
 /// Where the boot page lies: [`BootPage`](crate::boot::BootPage).
 pub const BOOT_ADDR: u64 = 0x10_0000;
-
-/// Where the exchange begins.
-pub const EXCHANGE_ADDR: u64 = 0x20_0000;
-
-/// The size of the exchange.
-pub const EXCHANGE_LEN: u64 = 1 << 20;
 
 /// Where guest binaries are linked. Their linker script says the same.
 pub const IMAGE_ADDR: u64 = 0x40_0000;
@@ -42,6 +36,12 @@ pub const HEAP_ADDR: u64 = 0x80_0000;
 
 /// The size of the heap, with room for an unmapped page behind it.
 pub const HEAP_LEN: u64 = (16 << 20) - PAGE_SIZE;
+
+/// Where the exchange begins.
+pub const EXCHANGE_ADDR: u64 = 0x180_0000;
+
+/// The size of the exchange, with room for an unmapped page behind it. Most guests touch little of it.
+pub const EXCHANGE_LEN: u64 = (8 << 20) - PAGE_SIZE;
 
 /// How much memory there is, from address 0. Most of it is never touched.
 pub const MEMORY_LEN: u64 = 0x200_0000;

@@ -9,6 +9,7 @@
 //! | [`layout`] | where everything lies in the guest's address space |
 //! | [`boot`] | what the guest is told when it starts: the files, and the request |
 //! | [`exchange`] | what the guest says at a doorbell: operations, and how it ended |
+//! | [`decode`] | what a decoder is given, and what it answers |
 //! | [`identity`] | what a new image is called and when it was made |
 //! | [`loader`] | how the sandbox that is a process comes to be |
 //! | [`dd`] | the request and the report of `instar dd` |
@@ -23,13 +24,14 @@
 
 pub mod boot;
 pub mod dd;
+pub mod decode;
 pub mod exchange;
 pub mod identity;
 pub mod layout;
 pub mod loader;
 
 /// The version of all that is defined here. A guest carries it in a note, [`NOTE_NAME`], and the host refuses another.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// The owner's name of the ELF note that holds [`ABI_VERSION`] as a little-endian `u32`.
 pub const NOTE_NAME: &str = "instar";

@@ -28,7 +28,16 @@ pub enum Error {
     Guest(#[from] GuestFault),
     /// What the guest asked for was not, or not all, done.
     #[error(transparent)]
-    Exec(#[from] ExecError),
+    Exec(ExecError),
+}
+
+impl From<ExecError> for Error {
+    fn from(error: ExecError) -> Self {
+        match error {
+            ExecError::Decoding(error) => *error,
+            error => Self::Exec(error),
+        }
+    }
 }
 
 impl From<ProcessError> for Error {

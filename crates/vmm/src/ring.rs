@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
+use guest_abi::decode::{self, BROKEN, LENS_AT};
 use guest_abi::exchange::{
     DATA_AT, DATA_LEN, FAILED, FINISHED, Failure, GO_ON, Head, KIND_BAD_REQUEST, KIND_CORRUPT, KIND_IO,
     KIND_NOT_THIS_FORMAT, KIND_TOO_LARGE, KIND_UNSUPPORTED_FEATURE, KIND_UNSUPPORTED_FORMAT,
@@ -68,10 +69,7 @@ pub enum FailureKind {
 impl Ring {
     /// Reads the exchange.
     pub(crate) fn read(exchange: &VolatileSlice<'_>) -> Result<Self, GuestFault> {
-        let mut head = [0; size_of::<Head>()];
-        copy(exchange, 0, &mut head);
-        let Head { state, count, text_len, report_len, total_operations, total_written } =
-            Head::read_from_bytes(&head).map_err(|_| GuestFault::Nonsense("no head"))?;
+        let Head { state, count, text_len, report_len, total_operations, total_written } = head(exchange)?;
 
         let records = records(exchange, count)?;
         let text = || text(exchange, text_len);
@@ -88,6 +86,12 @@ impl Ring {
         };
         Ok(Self { said, records, total_operations, total_written })
     }
+}
+
+fn head(exchange: &VolatileSlice<'_>) -> Result<Head, GuestFault> {
+    let mut head = [0; size_of::<Head>()];
+    copy(exchange, 0, &mut head);
+    Head::read_from_bytes(&head).map_err(|_| GuestFault::Nonsense("no head"))
 }
 
 fn records(exchange: &VolatileSlice<'_>, count: u32) -> Result<Vec<Record>, GuestFault> {
@@ -144,6 +148,36 @@ fn failed(report: &[u8], what: String) -> Result<Said, GuestFault> {
         _ => return Err(GuestFault::Nonsense("an unknown kind of failure")),
     };
     Ok(Said::Failed { kind, file, at, what })
+}
+
+/// What a decoder says about `units`: how long each is, or `None` where one cannot be decompressed. The bytes are nobody's
+/// business but the image's.
+pub(crate) fn lengths(
+    exchange: &VolatileSlice<'_>,
+    units: &[decode::Unit],
+) -> Result<Vec<Option<u32>>, GuestFault> {
+    let Head { state, count, text_len, .. } = head(exchange)?;
+    match state {
+        GO_ON => {}
+        PANICKED => return Err(GuestFault::Panicked(text(exchange, text_len)?)),
+        _ => return Err(GuestFault::Nonsense("an unknown state")),
+    }
+    let (claimed, counted) = (count.into(), units.len() as u64);
+    if claimed != counted {
+        return Err(GuestFault::Lie { what: "units", claimed, counted });
+    }
+    let mut bytes = vec![0; units.len() * size_of::<u32>()];
+    copy(exchange, LENS_AT, &mut bytes);
+    let lengths = bytes.as_chunks().0.iter().map(|&bytes| u32::from_le_bytes(bytes));
+    lengths.zip(units).map(|(len, unit)| length(len, unit)).collect()
+}
+
+fn length(len: u32, unit: &decode::Unit) -> Result<Option<u32>, GuestFault> {
+    match len {
+        BROKEN => Ok(None),
+        len if len <= unit.plain_len => Ok(Some(len)),
+        _ => Err(GuestFault::Nonsense("a unit that is longer than it can be")),
+    }
 }
 
 /// The part of the exchange that answers go into.

@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use vm_memory::VolatileSlice;
 
-/// A guest, stopped between two rings.
-pub trait Sandbox {
+/// A guest, stopped between two rings. It may be run now by one thread and now by another.
+pub trait Sandbox: Send {
     /// Lets the guest run until it rings the doorbell.
     ///
     /// # Errors

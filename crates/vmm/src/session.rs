@@ -11,7 +11,7 @@ use zerocopy::{FromBytes, FromZeros};
 use crate::choice::Sandboxes;
 use crate::confine::ConfineError;
 use crate::error::{Error, Failed, ImageFailure};
-use crate::exec::{Executor, Limits, Observer};
+use crate::exec::{DecoderSource, Executor, Limits, Observer};
 use crate::files::{FileId, Files};
 use crate::image::GuestImage;
 use crate::ring::{Ring, Said, data_window};
@@ -24,11 +24,13 @@ pub struct Job<'a> {
     pub image: &'a GuestImage<'a>,
     /// Its request, in the command's own form.
     pub request: &'a [u8],
-    /// What it runs in.
+    /// The guest that decompresses for it, if there is something to decompress.
+    pub decoder: &'a GuestImage<'a>,
+    /// What they run in.
     pub sandboxes: &'a Sandboxes,
     /// The bounds of what it may ask for.
     pub limits: Limits,
-    /// The processor time that it gets between two doorbells.
+    /// The processor time that each gets between two doorbells.
     pub guest_time: Duration,
     /// What this process gives up once all files are open: [`enter`](crate::confine::enter), save in tests that have
     /// others beside them in one process.
@@ -49,7 +51,7 @@ impl Job<'_> {
         observer: &mut dyn Observer,
     ) -> Result<Report, Failed> {
         let boot = boot_page(&files, self.request);
-        let mut executor = Executor::new(files, self.limits, self.confine, &self.interrupted, observer);
+        let mut executor = Executor::new(files, self.limits, self.confine, &self.interrupted, observer, self);
         self.serve(&boot, &mut executor).map_err(|error| {
             let incomplete = executor.files().outputs_touched().map(ToOwned::to_owned).collect();
             Failed { error, incomplete }
@@ -61,7 +63,7 @@ impl Job<'_> {
         boot: &BootPage,
         executor: &mut Executor<'_>,
     ) -> Result<Report, Error> {
-        let mut sandbox = self.start(boot)?;
+        let mut sandbox = self.start(self.image, boot)?;
         let report = serve(sandbox.as_mut(), executor)?;
         let report = Report::read_from_bytes(&report);
         let report = report.map_err(|_| GuestFault::Nonsense("a report of another size"))?;
@@ -69,9 +71,18 @@ impl Job<'_> {
         Ok(report)
     }
 
-    /// Starts a guest, to be run by the thread that calls.
-    fn start(&self, boot: &BootPage) -> Result<Box<dyn Sandbox>, Error> {
-        self.sandboxes.start(self.image, boot, self.guest_time, &self.interrupted)
+    fn start(&self, image: &GuestImage<'_>, boot: &BootPage) -> Result<Box<dyn Sandbox>, Error> {
+        self.sandboxes.start(image, boot, self.guest_time, &self.interrupted)
+    }
+}
+
+impl DecoderSource for Job<'_> {
+    fn start(&self) -> Result<Box<dyn Sandbox>, Error> {
+        self.start(self.decoder, &BootPage::new_zeroed())
+    }
+
+    fn starts_when_confined(&self) -> bool {
+        self.sandboxes.starts_when_confined()
     }
 }
 

@@ -20,7 +20,7 @@ pub struct Guest {
 }
 
 /// Every guest there is.
-pub const GUESTS: &[Guest] = &[Guest { package: "guest-dd" }];
+pub const GUESTS: &[Guest] = &[Guest { package: "guest-dd" }, Guest { package: "guest-decode" }];
 
 /// What turns a process into a guest's, where the sandbox is one.
 pub const LOADER: Guest = Guest { package: "guest-loader" };
@@ -43,6 +43,7 @@ pub const SOURCES: &[&str] = &[
     "crates/guest-abi",
     "guest/build",
     "guest/dd",
+    "guest/decode",
     "guest/ops",
     "guest/rt",
 ];

@@ -5,3 +5,6 @@
 
 /// The guest of `instar dd`, an ELF file.
 pub static DD: &[u8] = include_bytes!(env!("INSTAR_GUEST_DD"));
+
+/// The guest that decompresses for all commands, an ELF file.
+pub static DECODE: &[u8] = include_bytes!(env!("INSTAR_GUEST_DECODE"));

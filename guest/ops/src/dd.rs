@@ -6,8 +6,8 @@ use dd_window::{BlockCount, BlockSize, Blocks, OperandError};
 use fmt_core::{DiskMap, Error, ErrorKind, Extent, FileId, Format};
 use guest_abi::dd::{INPUT, NO_COUNT, OUTPUT, Report, Request, SKIPPED_PAST_END};
 
-use crate::decode::Decoder;
 use crate::host::InFile;
+use crate::units::Units;
 use crate::{Failure, Host, input, output};
 
 /// Plans the copy that `request` asks for.
@@ -25,9 +25,9 @@ pub fn run<H: Host>(host: &H, request: &Request) -> Result<Report, Failure> {
     let window = blocks(request)?.window(virtual_size);
     let extents = disk.extents(window.range());
     let extents = extents.map(|extent| extent.and_then(|e| moved(e, window.start())).in_file(blamed.get()));
-    let decoder = Decoder::new(host);
-    let written = output::write(&decoder, FileId(OUTPUT), format, window.len(), &request.identity, extents);
-    written.map_err(|failure| decoder.blamed().map_or(failure, |input| failure.in_file(input)))?;
+    let sink = Units::new(host);
+    let written = output::write(&sink, FileId(OUTPUT), format, window.len(), &request.identity, extents);
+    written.map_err(|failure| sink.blamed().map_or(failure, |input| failure.in_file(input)))?;
 
     let flags = if window.skip_past_end() { SKIPPED_PAST_END } else { 0 };
     Ok(Report { virtual_size, window_len: window.len(), flags })

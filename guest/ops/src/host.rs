@@ -5,6 +5,8 @@ use guest_abi::exchange;
 
 /// The other side of the wall: it reads inputs and, as a [`StepSink`], carries out plans.
 ///
+/// Of compressed units it takes those that [`Units`](crate::units::Units) lets through.
+///
 /// Its files were opened, and numbered, before the command began.
 pub trait Host: StepSink {
     /// The length in bytes of the input `file`.
@@ -19,6 +21,9 @@ pub trait Host: StepSink {
     ///
     /// When the name is too long. A file that may not be opened ends the command: its host says why.
     fn open(&self, from: FileId, name: &[u8]) -> Result<FileId, Error>;
+
+    /// Says that units of compressed data may come. To be called before the first step, or there must not be any.
+    fn expect_units(&self);
 
     /// Fills `buf` with the bytes of the input `file` that start at byte `offset`.
     ///

@@ -35,7 +35,7 @@ pub fn open<'h, H: Host>(
     blamed: &'h Cell<FileId>,
 ) -> Result<Disk<'h>, Failure> {
     let layer = |file, map| Layer { file, map, blamed };
-    let Image { map, mut backing, .. } = open_one(host, file, format)?;
+    let Image { map, mut backing, mut has_units, .. } = open_one(host, file, format)?;
     let mut disk = Chain::new(layer(file, map));
     while let Some(Backing { from, name, format, known_as }) = backing.take() {
         let file = host.open(from, &name).in_file(from)?;
@@ -43,6 +43,10 @@ pub fn open<'h, H: Host>(
         image.identity.check(&known_as).in_file(file)?;
         disk.push(layer(file, image.map)).in_file(file)?;
         backing = image.backing;
+        has_units |= image.has_units;
+    }
+    if has_units {
+        host.expect_units();
     }
     Ok(disk)
 }
@@ -59,6 +63,8 @@ struct Image<'h> {
     map: Box<dyn DiskMap + 'h>,
     identity: Identity,
     backing: Option<Backing>,
+    /// Some of it may be compressed.
+    has_units: bool,
 }
 
 /// The image that an image stands on.
@@ -87,7 +93,7 @@ fn open_one<'h, H: Host>(host: &'h H, file: FileId, format: Option<Format>) -> R
     match format.map_or_else(|| probe_input(&input), Ok).in_file(file)? {
         Format::Raw => {
             let map = RawMap::new(file, input.file_len()).in_file(file)?;
-            Ok(Image { map: Box::new(map), identity: Identity::None, backing: None })
+            Ok(Image { map: Box::new(map), identity: Identity::None, backing: None, has_units: false })
         }
         Format::Qcow2 => open_qcow2(host, input),
         Format::Vmdk => open_vmdk(host, input),
@@ -110,7 +116,7 @@ fn open_qcow2<'h, H: Host>(host: &'h H, input: HostFile<'h, H>) -> Result<Image<
         Ok(Backing { from: file, name: backing.name.clone(), format, known_as: Vec::new() })
     });
     let backing = backing.transpose()?;
-    Ok(Image { map: Box::new(map), identity: Identity::None, backing })
+    Ok(Image { map: Box::new(map), identity: Identity::None, backing, has_units: true })
 }
 
 fn open_vmdk<'h, H: Host>(host: &'h H, input: HostFile<'h, H>) -> Result<Image<'h>, Error> {
@@ -123,7 +129,7 @@ fn open_vmdk<'h, H: Host>(host: &'h H, input: HostFile<'h, H>) -> Result<Image<'
     let fmt_vmdk::Identity { cid, parent_cid, parent, .. } = map.identity().clone();
     let known_as = Vec::from([Identity::Cid(parent_cid)]);
     let backing = parent.map(|name| Backing { from: file, name, format: Some(Format::Vmdk), known_as });
-    Ok(Image { map: Box::new(map), identity: Identity::Cid(cid), backing })
+    Ok(Image { map: Box::new(map), identity: Identity::Cid(cid), backing, has_units: true })
 }
 
 fn open_vhd<'h, H: Host>(input: HostFile<'h, H>) -> Result<Image<'h>, Error> {
@@ -136,7 +142,7 @@ fn open_vhd<'h, H: Host>(input: HostFile<'h, H>) -> Result<Image<'h>, Error> {
     });
     let backing = backing.transpose()?;
     let identity = Identity::UniqueId(map.footer().unique_id());
-    Ok(Image { map: Box::new(map), identity, backing })
+    Ok(Image { map: Box::new(map), identity, backing, has_units: false })
 }
 
 fn open_vhdx<'h, H: Host>(input: HostFile<'h, H>) -> Result<Image<'h>, Error> {
@@ -149,7 +155,7 @@ fn open_vhdx<'h, H: Host>(input: HostFile<'h, H>) -> Result<Image<'h>, Error> {
     });
     let backing = backing.transpose()?;
     let identity = Identity::DataWriteGuid(map.header().data_write_guid);
-    Ok(Image { map: Box::new(map), identity, backing })
+    Ok(Image { map: Box::new(map), identity, backing, has_units: false })
 }
 
 /// The format that an image gives its backing image.

@@ -8,7 +8,8 @@
 //! | [`host`] | [`Host`], what a command can ask for |
 //! | [`input`] | an input of any format, opened as a disk with all that is behind it |
 //! | [`output`] | an output of any format, written from extents |
-//! | [`decode`] | decompression, between the two |
+//! | [`units`] | compressed units, on their way between the two |
+//! | [`decode`] | decompression: what a decoder does |
 //! | [`dd`] | `instar dd` |
 //! | `testing` | a host that is memory, behind the feature of that name |
 
@@ -27,5 +28,6 @@ pub mod input;
 pub mod output;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod units;
 
 pub use host::{Failure, Host, HostFile};

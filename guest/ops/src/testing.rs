@@ -8,12 +8,15 @@
 use core::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::string::String;
+use std::vec;
 use std::vec::Vec;
 
 use fmt_core::testing::{Origin, Output};
-use fmt_core::{Error, ErrorKind, FileId, ReadAt, Source, Step, StepSink};
+use fmt_core::{Compressed, Error, ErrorKind, FileId, ReadAt, Source, Step, StepSink};
+use guest_abi::exchange::{MAX_PACKED_LEN, MAX_UNIT_LEN};
 
 use crate::Host;
+use crate::decode::Decoder;
 
 /// Files in memory, numbered in the order in which they were added.
 #[derive(Debug, Default)]
@@ -22,6 +25,7 @@ pub struct MemoryHost {
     /// Those of the files that images may name.
     names: BTreeMap<Vec<u8>, FileId>,
     reads: Cell<usize>,
+    expects_units: Cell<bool>,
     /// As they are shown, because they borrow.
     steps: RefCell<Vec<String>>,
 }
@@ -93,6 +97,24 @@ impl MemoryHost {
         }
     }
 
+    /// The bytes that a step with a compressed unit writes.
+    fn decoded(&self, unit: Compressed, skip: u32, len: u64) -> Result<Vec<u8>, Error> {
+        assert!(self.expects_units.get(), "nobody said that there might be units");
+        assert!(unit.len > 0 && unit.len <= MAX_PACKED_LEN && unit.unit_len <= MAX_UNIT_LEN, "{unit:?}");
+        assert!(
+            u64::from(skip) + len <= unit.unit_len.into(),
+            "{len} bytes at {skip} are not inside {unit:?}"
+        );
+        let broken = |what| Error::new(ErrorKind::Corrupt, unit.offset, what);
+        let (mut packed, mut plain) = (vec![0; unit.len as usize], vec![0; unit.unit_len as usize]);
+        self.input(unit.file).read_exact_at(unit.offset, &mut packed).expect("the unit is inside its file");
+        let whole = Decoder::default().decode(unit.codec, &packed, &mut plain);
+        let whole = whole.ok_or(broken("a compressed cluster cannot be decompressed"))?;
+        let part = skip as usize..usize::try_from(u64::from(skip) + len).expect("no more than a unit");
+        let part = plain[..whole].get(part);
+        part.map(<[u8]>::to_vec).ok_or(broken("a compressed cluster is shorter than what is in it"))
+    }
+
     fn check_source(&self, source: Source, len: u64) {
         if let Source::Data { file, offset } = source {
             let inside = offset.checked_add(len).is_some_and(|end| end <= self.input(file).len);
@@ -114,6 +136,10 @@ impl Host for MemoryHost {
         self.names.get(name).copied().ok_or(Error::new(ErrorKind::Io, 0, "there is no file of that name"))
     }
 
+    fn expect_units(&self) {
+        self.expects_units.set(true);
+    }
+
     fn read_exact_at(&self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<(), Error> {
         if !buf.is_empty() {
             self.reads.set(self.reads.get() + 1);
@@ -124,6 +150,9 @@ impl Host for MemoryHost {
 
 impl StepSink for MemoryHost {
     fn step(&self, step: Step<'_>) -> Result<(), Error> {
+        if let Step::Fill { file, dst, len, source: Source::Compressed { unit, skip } } = step {
+            return self.step(Step::Write { file, dst, bytes: &self.decoded(unit, skip, len)? });
+        }
         let (Step::SetLen { file, .. } | Step::Write { file, .. } | Step::Fill { file, .. }) = step;
         if let Step::Fill { len, source, .. } = step {
             self.check_source(source, len);

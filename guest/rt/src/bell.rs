@@ -6,9 +6,10 @@ use core::cell::{Cell, RefCell};
 use fmt_core::{Error, ErrorKind, FileId, Source, Step, StepSink};
 use guest_abi::boot::{BootPage, FileEntry, NAMED_DMG};
 use guest_abi::exchange::{
-    COPY, DATA_AT, DATA_LEN, FAILED, FINISHED, GO_ON, Head, MAX_RECORDS, NAME_LEN, OPEN, READ, RECORDS_AT,
-    REPORT_AT, Record, SET_LEN, TEXT_AT, TEXT_LEN, WRITE, ZERO,
+    COPY, DATA_AT, DATA_LEN, DECODE, EXPECT, FAILED, FINISHED, GO_ON, Head, MAX_RECORDS, NAME_LEN, OPEN,
+    READ, RECORDS_AT, REPORT_AT, Record, SET_LEN, TEXT_AT, TEXT_LEN, WRITE, ZERO,
 };
+use guest_ops::decode::codec_number;
 use guest_ops::{Failure, Host};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -69,7 +70,7 @@ impl Bell {
             self.count.set(self.count.get() + 1);
             self.operations.set(self.operations.get() + 1);
         }
-        if matches!(record.op, WRITE | COPY | ZERO) {
+        if matches!(record.op, WRITE | COPY | ZERO | DECODE) {
             // The host refuses a sum that does not fit; the guest's own must only not panic before it does.
             self.written.set(self.written.get().wrapping_add(record.len));
         }
@@ -142,6 +143,10 @@ fn joined(last: Record, next: Record) -> Option<Record> {
     let goes_on = match last.op {
         ZERO => follows(last.dst, next.dst),
         COPY | WRITE => follows(last.dst, next.dst) && follows(last.src, next.src),
+        DECODE => {
+            let wanted = Record { dst: next.dst, len: next.len, skip: next.skip, ..last };
+            wanted == next && follows(last.dst, next.dst) && follows(last.skip.into(), next.skip.into())
+        }
         _ => false,
     };
     let len = last.len.checked_add(next.len)?;
@@ -183,6 +188,10 @@ impl Host for Bell {
         Ok(id)
     }
 
+    fn expect_units(&self) {
+        self.push(Record { op: EXPECT, ..Record::default() });
+    }
+
     fn read_exact_at(&self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<(), Error> {
         let end = offset.checked_add(buf.len() as u64);
         if end.is_none_or(|end| end > self.file_len(file)) {
@@ -210,7 +219,20 @@ impl StepSink for Bell {
                     let (file, src_file) = (file.0, src_file.0);
                     self.push(Record { op: COPY, file, src_file, dst, src, len, ..none });
                 }
-                Source::Unallocated | Source::Compressed { .. } => {
+                Source::Compressed { unit, skip } => self.push(Record {
+                    op: DECODE,
+                    file: file.0,
+                    src_file: unit.file.0,
+                    codec: codec_number(unit.codec),
+                    dst,
+                    src: unit.offset,
+                    len,
+                    packed_len: unit.len,
+                    unit_len: unit.unit_len,
+                    skip,
+                    reserved: 0,
+                }),
+                Source::Unallocated => {
                     return Err(Error::new(ErrorKind::Io, dst, "the host cannot make these bytes"));
                 }
             },

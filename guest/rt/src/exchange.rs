@@ -20,6 +20,15 @@ pub(crate) fn get(offset: u64, buf: &mut [u8]) {
     unsafe { buf.as_mut_ptr().copy_from_nonoverlapping(source, buf.len()) }
 }
 
+/// Lets `work` have the whole exchange, until it returns. It must not ring.
+pub(crate) fn with<T>(work: impl FnOnce(&mut [u8]) -> T) -> T {
+    let whole = place(0, EXCHANGE_LEN as usize);
+    // SAFETY: `place` returns a pointer to as many mapped, readable and writable bytes, which are valid as `u8` whatever
+    // they are. Nothing else in the guest holds a reference to them, `put` and `get` are not called by `work`, and the
+    // host touches them only between a ring and its answer, when this reference is gone.
+    work(unsafe { core::slice::from_raw_parts_mut(whole, EXCHANGE_LEN as usize) })
+}
+
 /// A pointer to `len` bytes from byte `offset` of the exchange. Panics where they do not lie in it.
 fn place(offset: u64, len: usize) -> *mut u8 {
     let end = offset.checked_add(len as u64);

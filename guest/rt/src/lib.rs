@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `entry` | from the first instruction to the command and its report |
 //! | `bell` | the doorbell, and the command's `Host` behind it |
+//! | `decoder` | the other kind of guest, which has no command |
 //! | `exchange` | the window of memory that the host sees |
 //! | `doorbell` | how the host is told to look at it |
 //! | `heap` | the memory that formats take for their windows |
@@ -22,6 +23,7 @@
 extern crate alloc;
 
 mod bell;
+mod decoder;
 mod doorbell;
 mod entry;
 mod exchange;
@@ -31,4 +33,5 @@ mod note;
 mod panic;
 
 pub use bell::Bell;
+pub use decoder::decode;
 pub use entry::run;

@@ -6,10 +6,13 @@
 use std::collections::BTreeMap;
 
 use guest_abi::boot::FileEntry;
-use guest_abi::exchange::{COPY, DATA_LEN, NAME_LEN, OPEN, READ, Record, SET_LEN, WRITE, ZERO};
+use guest_abi::exchange::{
+    CODEC_DEFLATE, CODEC_ZLIB, CODEC_ZSTD, COPY, DATA_LEN, DECODE, EXPECT, MAX_PACKED_LEN, MAX_UNIT_LEN,
+    NAME_LEN, OPEN, READ, Record, SET_LEN, WRITE, ZERO,
+};
 
 use super::fault::{ExecError, OperationFault as Fault};
-use super::operation::{Open, Operation, Read, Source, Write};
+use super::operation::{Open, Operation, Part, Read, Source, Unit, Write};
 use crate::files::{FileId, Role};
 
 /// How much a guest may ask for, all in all. The host computes it from the user's request, not from the image.
@@ -19,7 +22,7 @@ pub struct Limits {
     pub output_len: u64,
     /// How many bytes may be written to outputs.
     pub written: u64,
-    /// How many bytes the guest may read.
+    /// How many bytes the guest may read, or have decompressed.
     pub read: u64,
     /// How many operations there may be.
     pub operations: u64,
@@ -29,12 +32,14 @@ pub struct Limits {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ledger {
     pub(super) operations: u64,
-    /// Bytes into the data window.
+    /// Bytes into the data window, and into decoders.
     pub(super) read: u64,
     /// Bytes into outputs.
     pub(super) written: u64,
     /// The outputs that have been given a length: the last one, in bytes.
     pub(super) output_lens: BTreeMap<FileId, u64>,
+    /// It has said that there may be something to decompress.
+    pub(super) expects_units: bool,
 }
 
 /// Checks all records of a ring, for a command with files of these `roles`, after what the ledger says. Gives the
@@ -66,6 +71,13 @@ impl Checker<'_> {
             return Err(Fault::TooManyOperations(self.limits.operations));
         }
         unused("reserved", record.reserved)?;
+        if record.op == DECODE {
+            return self.decode(record);
+        }
+        unused("codec", record.codec)?;
+        unused("packed_len", record.packed_len)?;
+        unused("unit_len", record.unit_len)?;
+        unused("skip", record.skip)?;
         match record.op {
             READ => self.read(record),
             SET_LEN => self.set_len(record),
@@ -73,6 +85,7 @@ impl Checker<'_> {
             ZERO => self.zero(record),
             WRITE => self.write_own(record),
             OPEN => self.open(record),
+            EXPECT => self.expect(record),
             op => Err(Fault::UnknownOperation(op)),
         }
     }
@@ -82,8 +95,7 @@ impl Checker<'_> {
         unused("src_file", record.src_file)?;
         let file = self.source(file, src, len)?;
         in_window(window_at, len)?;
-        let allowed = self.limits.read;
-        self.ledger.read = within(self.ledger.read, len, allowed).ok_or(Fault::TooMuchRead(allowed))?;
+        self.count_read(len)?;
         Ok(Operation::Read(Read { file, src, window_at, len }))
     }
 
@@ -137,13 +149,62 @@ impl Checker<'_> {
         Ok(Operation::Open(Open { from, name_at, name_len, window_at }))
     }
 
+    /// Decoders may have to be started before the process is confined, which is when all outputs have been made.
+    fn expect(&mut self, record: &Record) -> Result<Operation, Fault> {
+        let &Record { file, src_file, dst, src, len, .. } = record;
+        unused("file", file)?;
+        unused("src_file", src_file)?;
+        unused("dst", dst)?;
+        unused("src", src)?;
+        unused("len", len)?;
+        if !self.ledger.output_lens.is_empty() {
+            return Err(Fault::ExpectedTooLate);
+        }
+        self.ledger.expects_units = true;
+        Ok(Operation::Expect)
+    }
+
+    fn decode(&mut self, record: &Record) -> Result<Operation, Fault> {
+        let &Record { file, src_file, codec, dst, src, len, packed_len, unit_len, skip, .. } = record;
+        if !self.ledger.expects_units {
+            return Err(Fault::NotExpected);
+        }
+        if !matches!(codec, CODEC_DEFLATE | CODEC_ZLIB | CODEC_ZSTD) {
+            return Err(Fault::UnknownCodec(codec));
+        }
+        if packed_len > MAX_PACKED_LEN || unit_len > MAX_UNIT_LEN {
+            return Err(Fault::UnitTooLarge { packed_len, unit_len });
+        }
+        if !is_inside(skip.into(), some(len)?, unit_len.into()) {
+            return Err(Fault::OutsideUnit { skip, len, unit_len });
+        }
+        let from = self.source(src_file, src, packed_len.into())?;
+        self.count_read(packed_len.into())?;
+        let to = self.destination(file, dst, len)?;
+        self.count_written(len)?;
+        let unit = Unit { file: from, src, packed_len, codec, unit_len };
+        let len = u32::try_from(len).map_err(|_| Fault::OutsideUnit { skip, len, unit_len })?;
+        Ok(Operation::Decode(Part { unit, skip, to, dst, len }))
+    }
+
     fn write(&mut self, record: &Record, from: Source) -> Result<Operation, Fault> {
         let &Record { file, dst, len, .. } = record;
         let to = self.destination(file, dst, len)?;
+        self.count_written(len)?;
+        Ok(Operation::Write(Write { from, to, dst, len }))
+    }
+
+    fn count_read(&mut self, len: u64) -> Result<(), Fault> {
+        let allowed = self.limits.read;
+        self.ledger.read = within(self.ledger.read, len, allowed).ok_or(Fault::TooMuchRead(allowed))?;
+        Ok(())
+    }
+
+    fn count_written(&mut self, len: u64) -> Result<(), Fault> {
         let allowed = self.limits.written;
         self.ledger.written =
             within(self.ledger.written, len, allowed).ok_or(Fault::TooMuchWritten(allowed))?;
-        Ok(Operation::Write(Write { from, to, dst, len }))
+        Ok(())
     }
 
     /// The input `file`, if it has `len` bytes at `offset`.

@@ -4,69 +4,125 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use super::batch::Batches;
+use super::decoder::{Decoder, DecoderSource};
 use super::fault::ExecError;
 use super::mover::{Buffers, Mover, Stores};
-use super::operation::Write;
+use super::operation::{Part, Write};
 use super::pieces::Pieces;
 use super::progress::{Shift, Stopped, Ticker};
+use crate::error::Error;
+use crate::files::FileError;
 
 /// How many workers there are where there is much to do. File systems let one write at a time to a file, so that the
-/// second one's gain is to read, and to be ready, while the first one writes; there is nothing left for a third.
+/// second one's gain is to read, to decompress, and to be ready, while the first one writes; there is nothing left for a
+/// third.
 const WORKERS: usize = 2;
 
 /// From how many bytes on there is much to do. Below, starting threads costs what they gain.
 const MUCH: u64 = 64 << 20;
 
-/// The workers' memory, which is kept from ring to ring. The workers themselves live only while there is much to do.
-pub(super) struct Crew {
-    buffers: [Buffers; WORKERS],
+/// From how many bytes on there is much to decompress. Below, a second decoder costs what it gains.
+const MUCH_TO_DECODE: u64 = 4 << 20;
+
+/// Inputs that are shorter than this, all together, are not expected to have much to decompress.
+const SHORT: u64 = 1 << 20;
+
+/// The workers' memory and decoders, which are kept from ring to ring. The workers themselves live only while there is
+/// much to do.
+pub(super) struct Crew<'a> {
+    workers: [Worker; WORKERS],
+    source: &'a dyn DecoderSource,
+    /// There will be no other decoders than there are.
+    is_equipped: bool,
 }
 
-impl Crew {
-    pub(super) fn new() -> Self {
-        Self { buffers: [(); WORKERS].map(|()| Buffers::new()) }
+/// What one worker has.
+struct Worker {
+    buffers: Buffers,
+    /// Made when there is something to decompress.
+    decoder: Option<Decoder>,
+}
+
+/// What is to be written, in any order.
+#[derive(Default)]
+pub(super) struct Work {
+    /// Bytes that are there.
+    pub(super) writes: Vec<Write>,
+    /// Bytes that have to be decompressed.
+    pub(super) parts: Vec<Part>,
+}
+
+impl<'a> Crew<'a> {
+    pub(super) fn new(source: &'a dyn DecoderSource) -> Self {
+        let worker = |()| Worker { buffers: Buffers::new(), decoder: None };
+        Self { workers: [(); WORKERS].map(worker), source, is_equipped: false }
     }
 
     /// The one on the calling thread.
-    pub(super) fn foreman<'a>(&'a mut self, stores: Stores<'a>, shift: &'a Shift<'a>) -> Mover<'a> {
-        Mover { buffers: &mut self.buffers[0], stores, shift }
+    pub(super) fn foreman<'b>(&'b mut self, stores: Stores<'b>, shift: &'b Shift<'b>) -> Mover<'b> {
+        Mover { buffers: &mut self.workers[0].buffers, stores, shift }
     }
 
-    /// Carries out all `writes`, in any order. The first failure ends them all.
+    /// There may be something to decompress, in inputs of `len` bytes. What cannot be started when this process has been
+    /// confined is started now.
+    pub(super) fn expect_parts(&mut self, len: u64) -> Result<(), Error> {
+        if self.source.starts_when_confined() || self.is_equipped {
+            return Ok(());
+        }
+        self.equip(if len < SHORT { 1 } else { WORKERS })?;
+        self.is_equipped = true;
+        Ok(())
+    }
+
+    /// Gives the first `count` workers decoders, if there can be more of them.
+    fn equip(&mut self, count: usize) -> Result<(), Error> {
+        if self.is_equipped {
+            return Ok(());
+        }
+        for worker in self.workers[..count].iter_mut().filter(|worker| worker.decoder.is_none()) {
+            worker.decoder = Some(Decoder::new(self.source.start()?));
+        }
+        Ok(())
+    }
+
+    /// Carries out all of `work`. The first failure ends it all.
     pub(super) fn carry_out(
         &mut self,
-        writes: &[Write],
+        work: &Work,
         stores: Stores<'_>,
         shift: &Shift<'_>,
         ticker: &mut Ticker<'_>,
     ) -> Result<(), ExecError> {
-        let len: u64 = writes.iter().map(|write| write.len).sum();
-        if len < MUCH {
-            let mut mover = self.foreman(stores, shift);
-            let outcome = Pieces::new(writes, stores.files).try_for_each(|piece| mover.carry_out(piece?));
-            ticker.tick_if_due(shift.written());
-            return outcome.map_err(|stopped| shift.error(stopped));
+        let has_much_to_decode = work.len_of_parts() >= MUCH_TO_DECODE;
+        if !work.parts.is_empty() {
+            self.equip(if has_much_to_decode { WORKERS } else { 1 })?;
         }
-        self.share_out(writes, stores, shift, ticker)
+        if has_much_to_decode || work.len_of_writes() >= MUCH {
+            return self.share_out(work, stores, shift, ticker);
+        }
+        let mut agenda = Agenda::new(work, stores);
+        let outcome = self.workers[0].carry_out(|can_decode| agenda.next(can_decode), stores, shift);
+        ticker.tick_if_due(shift.written());
+        outcome.map_err(|stopped| shift.error(stopped))
     }
 
     fn share_out(
         &mut self,
-        writes: &[Write],
+        work: &Work,
         stores: Stores<'_>,
         shift: &Shift<'_>,
         ticker: &mut Ticker<'_>,
     ) -> Result<(), ExecError> {
-        let pieces = Mutex::new(Pieces::new(writes, stores.files));
-        let claim = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let agenda = Mutex::new(Agenda::new(work, stores));
+        let claim = |can_decode| agenda.lock().unwrap_or_else(PoisonError::into_inner).next(can_decode);
         thread::scope(|scope| {
             let (report, reports) = mpsc::channel();
             let mut started = Ok(());
-            for buffers in &mut self.buffers {
+            for worker in &mut self.workers {
                 let (report, claim) = (report.clone(), &claim);
-                let mut mover = Mover { buffers, stores, shift };
                 let work = move || {
-                    let outcome = core::iter::from_fn(claim).try_for_each(|piece| mover.carry_out(piece?));
+                    let outcome = worker.carry_out(claim, stores, shift);
                     report.send(outcome).expect("the calling thread listens until all workers are gone");
                 };
                 if let Err(error) = thread::Builder::new().spawn_scoped(scope, work) {
@@ -79,6 +135,68 @@ impl Crew {
             let outcome = await_all(&reports, shift, ticker);
             started.and(outcome.map_err(|stopped| shift.error(stopped)))
         })
+    }
+}
+
+impl Work {
+    pub(super) fn clear(&mut self) {
+        self.writes.clear();
+        self.parts.clear();
+    }
+
+    fn len_of_writes(&self) -> u64 {
+        self.writes.iter().map(|write| write.len).sum()
+    }
+
+    fn len_of_parts(&self) -> u64 {
+        self.parts.iter().map(|part| u64::from(part.len)).sum()
+    }
+}
+
+/// One thing to do.
+enum Task<'a> {
+    Move(Write),
+    Decode(&'a [Part]),
+}
+
+/// What is still to be done. What takes longest comes first, so that the workers finish together.
+struct Agenda<'a> {
+    batches: Batches<'a>,
+    pieces: Pieces<'a>,
+}
+
+impl<'a> Agenda<'a> {
+    fn new(work: &'a Work, stores: Stores<'a>) -> Self {
+        Self { batches: Batches::new(&work.parts), pieces: Pieces::new(&work.writes, stores.files) }
+    }
+
+    /// The next for a worker that may be able to decompress.
+    fn next(&mut self, can_decode: bool) -> Option<Result<Task<'a>, FileError>> {
+        let batch = if can_decode { self.batches.next() } else { None };
+        match batch {
+            Some(batch) => Some(Ok(Task::Decode(batch))),
+            None => self.pieces.next().map(|piece| piece.map(Task::Move)),
+        }
+    }
+}
+
+impl Worker {
+    /// Does what can be claimed, until there is no more.
+    fn carry_out<'a>(
+        &mut self,
+        mut claim: impl FnMut(bool) -> Option<Result<Task<'a>, FileError>>,
+        stores: Stores<'_>,
+        shift: &Shift<'_>,
+    ) -> Result<(), Stopped> {
+        let mut mover = Mover { buffers: &mut self.buffers, stores, shift };
+        while let Some(task) = claim(self.decoder.is_some()) {
+            match (task?, &mut self.decoder) {
+                (Task::Move(piece), _) => mover.carry_out(piece)?,
+                (Task::Decode(parts), Some(decoder)) => decoder.carry_out(parts, stores.files, shift)?,
+                (Task::Decode(_), None) => unreachable!("only who can decode claims that"),
+            }
+        }
+        Ok(())
     }
 }
 

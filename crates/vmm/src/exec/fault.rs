@@ -3,15 +3,15 @@
 use std::io;
 use std::path::PathBuf;
 
-use thiserror::Error;
 use vm_memory::VolatileMemoryError;
 
 use crate::confine::ConfineError;
+use crate::error::Error;
 use crate::files::{FileError, NameError};
 use crate::shown::shown;
 
 /// Why the executor stopped.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExecError {
     /// The guest asked for what it may not have. Nothing of that ring was carried out.
@@ -34,6 +34,9 @@ pub enum ExecError {
     /// This process could not give up what it does not need any more.
     #[error(transparent)]
     Confine(#[from] ConfineError),
+    /// A decoder could not be started, did what none does, or found that an image is broken.
+    #[error(transparent)]
+    Decoding(Box<Error>),
     /// The user interrupted the command.
     #[error("interrupted after {written} bytes")]
     Interrupted {
@@ -48,11 +51,20 @@ pub enum ExecError {
     Window(VolatileMemoryError),
 }
 
+impl From<Error> for ExecError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Exec(error) => error,
+            error => Self::Decoding(Box::new(error)),
+        }
+    }
+}
+
 /// What is wrong with an operation that a guest asked for. A guest of instar's never does; one that an image has
 /// taken over might.
 ///
 /// Offsets and lengths are in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OperationFault {
     /// There is no such operation.
@@ -107,6 +119,33 @@ pub enum OperationFault {
     /// It wants another file, where all outputs have been made.
     #[error("it names another file after it has begun to write")]
     NameTooLate,
+    /// It says that there may be something to decompress, where outputs have been made.
+    #[error("it expects compressed data after it has begun to write")]
+    ExpectedTooLate,
+    /// It has something decompressed, and has not said that there may be.
+    #[error("it has not said that there may be compressed data")]
+    NotExpected,
+    /// It has something decompressed in a way that there is not.
+    #[error("there is no codec {0}")]
+    UnknownCodec(u32),
+    /// It has more decompressed as a whole than any image needs.
+    #[error("a unit of {packed_len} bytes that become {unit_len} is too large")]
+    UnitTooLarge {
+        /// Its length in the file.
+        packed_len: u32,
+        /// Its length when it has been decompressed.
+        unit_len: u32,
+    },
+    /// It wants more of a unit than there is.
+    #[error("{len} bytes at {skip} are not inside a unit of {unit_len}")]
+    OutsideUnit {
+        /// The first byte.
+        skip: u32,
+        /// How many.
+        len: u64,
+        /// The unit's length when it has been decompressed.
+        unit_len: u32,
+    },
     /// It would write to an output that has no length yet.
     #[error("file {0} has not been given a length yet")]
     NotSized(u32),

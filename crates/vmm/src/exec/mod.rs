@@ -7,14 +7,18 @@
 //! |---|---|
 //! | `check` | records to operations: what a guest may ask for |
 //! | `operation` | checked operations; joining and cutting them |
+//! | `batch` | compressed units, cut into what a decoder does at a time |
+//! | `decoder` | the guests that decompress |
 //! | `taken` | what the guest put into its data window, taken out |
 //! | `crew` | the threads |
 //! | `mover` | how bytes get into an output |
 //! | `progress` | how far it is, and interruption |
 //! | `fault` | everything that can go wrong |
 
+mod batch;
 mod check;
 mod crew;
+mod decoder;
 mod fault;
 mod mover;
 mod operation;
@@ -32,7 +36,8 @@ use zerocopy::IntoBytes;
 
 pub use self::check::Limits;
 use self::check::{Ledger, check};
-use self::crew::Crew;
+use self::crew::{Crew, Work};
+pub use self::decoder::DecoderSource;
 pub use self::fault::{ExecError, OperationFault};
 use self::mover::Stores;
 use self::operation::{Open, Operation, merge};
@@ -52,7 +57,7 @@ pub struct Executor<'a> {
     /// To be called when all files are open.
     confine: fn() -> Result<(), ConfineError>,
     ledger: Ledger,
-    crew: Crew,
+    crew: Crew<'a>,
     taken: Taken,
     interrupted: &'a AtomicBool,
     /// Bytes written to outputs. The ledger's count runs ahead of it.
@@ -63,20 +68,21 @@ pub struct Executor<'a> {
 impl<'a> Executor<'a> {
     /// An executor for a command with these `files`, which may do no more than `limits`. When `interrupted` becomes
     /// true, it stops after the buffers that it is just moving. When the last output has been made, no file will be
-    /// opened any more, and `confine` is called.
+    /// opened any more, and `confine` is called. Compressed data is decompressed by decoders from `decoders`.
     pub fn new(
         files: Files,
         limits: Limits,
         confine: fn() -> Result<(), ConfineError>,
         interrupted: &'a AtomicBool,
         observer: &'a mut dyn Observer,
+        decoders: &'a dyn DecoderSource,
     ) -> Self {
         Self {
             files,
             limits,
             confine,
             ledger: Ledger::default(),
-            crew: Crew::new(),
+            crew: Crew::new(decoders),
             taken: Taken::default(),
             interrupted,
             written: AtomicU64::new(0),
@@ -112,7 +118,7 @@ impl<'a> Executor<'a> {
     /// # Errors
     ///
     /// When the guest asks for what it may not have, and then nothing has been done; when an image may not name a file
-    /// that it names; when a file cannot be read or written; when the user interrupts.
+    /// that it names; when a file cannot be read, decompressed or written; when the user interrupts.
     pub fn carry_out(&mut self, records: &[Record], window: &VolatileSlice<'_>) -> Result<(), ExecError> {
         let (operations, ledger) = check(records, &self.files.roles(), &self.limits, &self.ledger)?;
         self.ledger = ledger;
@@ -121,22 +127,24 @@ impl<'a> Executor<'a> {
         shift.go_on().map_err(|stopped| shift.error(stopped))?;
         self.taken.take(&operations, window)?;
 
-        let mut writes = Vec::new();
+        let mut work = Work::default();
         for operation in merge(operations) {
             let stores = Stores { files: &self.files, taken: &self.taken };
             match operation {
                 Operation::Read(read) => self.crew.foreman(stores, &shift).answer(read, window)?,
                 Operation::Open(open) => answer_open(open, &mut self.files, &self.taken, window)?,
-                Operation::Write(write) => writes.push(write),
+                Operation::Write(write) => work.writes.push(write),
+                Operation::Decode(part) => work.parts.push(part),
+                Operation::Expect => self.crew.expect_parts(self.files.inputs_len())?,
                 Operation::SetLen { file, len } => {
-                    self.crew.carry_out(&writes, stores, &shift, &mut self.ticker)?;
-                    writes.clear();
+                    self.crew.carry_out(&work, stores, &shift, &mut self.ticker)?;
+                    work.clear();
                     size_output(file, len, &mut self.files, self.confine)?;
                 }
             }
         }
         let stores = Stores { files: &self.files, taken: &self.taken };
-        self.crew.carry_out(&writes, stores, &shift, &mut self.ticker)
+        self.crew.carry_out(&work, stores, &shift, &mut self.ticker)
     }
 
     /// Ends the command: everything is on the medium when this returns.

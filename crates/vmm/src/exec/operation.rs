@@ -11,8 +11,12 @@ pub(super) enum Operation {
     SetLen { file: FileId, len: u64 },
     /// Bytes into an output.
     Write(Write),
+    /// Decompressed bytes into an output.
+    Decode(Part),
     /// One more input.
     Open(Open),
+    /// There may be something to decompress.
+    Expect,
 }
 
 /// Bytes of an input on their way to the guest.
@@ -44,6 +48,28 @@ pub(super) struct Write {
     pub(super) len: u64,
 }
 
+/// A piece of an input that is decompressed as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unit {
+    pub(super) file: FileId,
+    pub(super) src: u64,
+    pub(super) packed_len: u32,
+    /// One of the `CODEC_` constants of [`guest_abi::exchange`].
+    pub(super) codec: u32,
+    pub(super) unit_len: u32,
+}
+
+/// A part of what a unit becomes, on its way into an output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) unit: Unit,
+    /// How much of the unit comes before it.
+    pub(super) skip: u32,
+    pub(super) to: FileId,
+    pub(super) dst: u64,
+    pub(super) len: u32,
+}
+
 /// Where an output's bytes come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
@@ -64,6 +90,7 @@ impl Operation {
         match (self, next) {
             (Self::Read(read), Self::Read(next)) => read.joined(next).map(Self::Read),
             (Self::Write(write), Self::Write(next)) => write.joined(next).map(Self::Write),
+            (Self::Decode(part), Self::Decode(next)) => part.joined(next).map(Self::Decode),
             _ => None,
         }
     }
@@ -110,6 +137,21 @@ impl Write {
             && self.from.advanced(self.len) == Some(next.from);
         goes_on.then_some(())?;
         Some(Self { len: self.len.checked_add(next.len)?, ..self })
+    }
+}
+
+impl Part {
+    /// Where it ends in what its unit becomes.
+    pub(super) fn end(self) -> u32 {
+        self.skip + self.len
+    }
+
+    fn joined(self, next: Self) -> Option<Self> {
+        let goes_on = next.unit == self.unit
+            && next.to == self.to
+            && follows(self.dst, self.len.into(), next.dst)
+            && next.skip == self.end();
+        goes_on.then_some(Self { len: self.len + next.len, ..self })
     }
 }
 

@@ -5,7 +5,9 @@ use core::time::Duration;
 use std::time::Instant;
 
 use super::fault::ExecError;
+use crate::error::Error;
 use crate::files::FileError;
+use crate::sandbox::GuestFault;
 
 /// Is told how far a command is, about ten times a second, on the thread that runs the executor.
 pub trait Observer {
@@ -60,7 +62,7 @@ pub(super) struct Shift<'a> {
 #[derive(Debug)]
 pub(super) enum Stopped {
     /// It failed itself.
-    Failed(FileError),
+    Failed(ExecError),
     /// The user interrupted, or another one failed.
     Told,
 }
@@ -92,7 +94,7 @@ impl<'a> Shift<'a> {
     /// What the first stop means to the caller: if nobody had failed before, it was the user.
     pub(super) fn error(&self, stopped: Stopped) -> ExecError {
         match stopped {
-            Stopped::Failed(error) => error.into(),
+            Stopped::Failed(error) => error,
             Stopped::Told => ExecError::Interrupted { written: self.written() },
         }
     }
@@ -100,6 +102,21 @@ impl<'a> Shift<'a> {
 
 impl From<FileError> for Stopped {
     fn from(error: FileError) -> Self {
-        Self::Failed(error)
+        Self::Failed(error.into())
+    }
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<GuestFault> for Stopped {
+    fn from(fault: GuestFault) -> Self {
+        match fault {
+            GuestFault::Interrupted => Self::Told,
+            fault => Error::from(fault).into(),
+        }
     }
 }

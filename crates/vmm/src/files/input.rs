@@ -9,7 +9,9 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc::off_t;
 use nix::unistd::{Whence, lseek};
+use vm_memory::VolatileSlice;
 
+use super::direct;
 use super::error::{FileError, FileErrorKind, FileOperation};
 use super::kind::{FileKind, Nature};
 use super::lock::{Claim, claim};
@@ -75,16 +77,37 @@ impl Input {
     /// # Errors
     ///
     /// When reading fails, or the file has become too short.
-    pub(crate) fn read_exact_at(&self, mut buf: &mut [u8], mut offset: u64) -> Result<(), FileError> {
-        while !buf.is_empty() {
-            match self.file.read_at(buf, offset) {
-                Ok(0) => return Err(self.shrunk(offset)),
-                Ok(count) => {
-                    buf = &mut buf[count..];
-                    offset += count as u64;
-                }
+    pub(crate) fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> Result<(), FileError> {
+        self.read_all(buf.len(), offset, |done, at| self.file.read_at(&mut buf[done..], at))
+    }
+
+    /// Fills a guest's `memory` with the bytes from `offset` on.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_exact_at`](Self::read_exact_at).
+    pub(crate) fn read_exact_into(&self, memory: &VolatileSlice<'_>, offset: u64) -> Result<(), FileError> {
+        self.read_all(memory.len(), offset, |done, at| {
+            let rest = memory.offset(done).map_err(io::Error::other)?;
+            direct::read_at(&self.file, &rest, at)
+        })
+    }
+
+    /// Reads `len` bytes from `offset` on: `read` is told how many have been read, and where the others begin.
+    fn read_all(
+        &self,
+        len: usize,
+        offset: u64,
+        mut read: impl FnMut(usize, u64) -> io::Result<usize>,
+    ) -> Result<(), FileError> {
+        let mut done = 0;
+        while done < len {
+            let at = offset + done as u64;
+            match read(done, at) {
+                Ok(0) => return Err(self.shrunk(at)),
+                Ok(count) => done += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.failed(error).at(offset)),
+                Err(error) => return Err(self.failed(error).at(at)),
             }
         }
         Ok(())

@@ -18,6 +18,7 @@
 //! | `name_error` | why a file was not opened that an image names |
 
 mod dir;
+mod direct;
 mod error;
 mod input;
 mod kind;
@@ -219,6 +220,12 @@ impl Files {
             Entry::Output(_) => Role::Output,
         };
         self.files.iter().map(role).collect()
+    }
+
+    /// The length of all inputs together, in bytes.
+    pub(crate) fn inputs_len(&self) -> u64 {
+        let len = |role: Role| if let Role::Input { len } = role { len } else { 0 };
+        self.roles().into_iter().map(len).fold(0, u64::saturating_add)
     }
 
     /// Whether every output has been made.

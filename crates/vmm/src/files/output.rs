@@ -9,7 +9,9 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, OFlag, fallocate};
 use nix::libc::off_t;
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
+use vm_memory::VolatileSlice;
 
+use super::direct;
 use super::error::{FileError, FileErrorKind, FileOperation};
 use super::input::end_of;
 use super::kind::{FileKind, Nature};
@@ -124,17 +126,43 @@ impl Output {
     /// # Panics
     ///
     /// If the output has not been made.
-    pub(crate) fn write_all_at(&self, mut bytes: &[u8], mut offset: u64) -> Result<(), FileError> {
+    pub(crate) fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<(), FileError> {
         let file = self.file();
-        while !bytes.is_empty() {
-            match file.write_at(bytes, offset) {
-                Ok(count) if count > 0 => {
-                    bytes = &bytes[count..];
-                    offset += count as u64;
-                }
-                Ok(_) => return Err(self.not_written(io::ErrorKind::WriteZero.into(), offset)),
+        self.write_all(bytes.len(), offset, |done, at| file.write_at(&bytes[done..], at))
+    }
+
+    /// Writes all of a guest's `memory` at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// As [`write_all_at`](Self::write_all_at).
+    ///
+    /// # Panics
+    ///
+    /// If the output has not been made.
+    pub(crate) fn write_all_from(&self, memory: &VolatileSlice<'_>, offset: u64) -> Result<(), FileError> {
+        let file = self.file();
+        self.write_all(memory.len(), offset, |done, at| {
+            let rest = memory.offset(done).map_err(io::Error::other)?;
+            direct::write_at(file, &rest, at)
+        })
+    }
+
+    /// Writes `len` bytes at `offset`: `write` is told how many have been written, and where the others go.
+    fn write_all(
+        &self,
+        len: usize,
+        offset: u64,
+        mut write: impl FnMut(usize, u64) -> io::Result<usize>,
+    ) -> Result<(), FileError> {
+        let mut done = 0;
+        while done < len {
+            let at = offset + done as u64;
+            match write(done, at) {
+                Ok(0) => return Err(self.not_written(io::ErrorKind::WriteZero.into(), at)),
+                Ok(count) => done += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.not_written(error, offset)),
+                Err(error) => return Err(self.not_written(error, at)),
             }
         }
         Ok(())

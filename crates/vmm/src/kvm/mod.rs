@@ -25,7 +25,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, Volati
 use zerocopy::IntoBytes;
 
 use self::paging::{PageTables, TABLES_ADDR};
-use self::watchdog::Watchdog;
+use self::watchdog::Kennel;
 use crate::image::GuestImage;
 use crate::sandbox::{GuestFault, Sandbox};
 use crate::space;
@@ -68,19 +68,20 @@ pub struct KvmSandbox {
     vcpu: VcpuFd,
     _vm: VmFd,
     memory: GuestMemoryMmap,
-    watchdog: Watchdog,
+    kennel: Kennel,
     interrupted: Arc<AtomicBool>,
 }
 
 impl KvmSandbox {
-    /// Puts `image` and `boot` into a new machine, ready to run on the calling thread.
+    /// Puts `image` and `boot` into a new machine of `kvm`, as [`open`] gives it.
     ///
     /// The guest gets `bound` of processor time between two doorbells. A signal that sets `interrupted` ends its run.
     ///
     /// # Errors
     ///
-    /// When this machine, or this user, has no KVM that works.
+    /// When KVM does not work.
     pub fn new(
+        kvm: &Kvm,
         image: &GuestImage<'_>,
         boot: &BootPage,
         bound: Duration,
@@ -88,7 +89,6 @@ impl KvmSandbox {
     ) -> Result<Self, KvmError> {
         let mut boot = *boot;
         boot.header.bell = BELL_STORE;
-        let kvm = open()?;
         let vm = kvm.create_vm().doing("creating a machine")?;
         // Three pages that some processors' KVM wants for itself, far above the guest's.
         vm.set_tss_address(0xfffb_d000).doing("placing the task state")?;
@@ -96,27 +96,24 @@ impl KvmSandbox {
         give_memory(&vm, &memory)?;
         let vcpu = vm.create_vcpu(0).doing("creating a processor")?;
         set_up(&vcpu, image.entry)?;
-        let watchdog = Watchdog::new(bound).doing("setting a timer")?;
-        Ok(Self { vcpu, _vm: vm, memory, watchdog, interrupted })
+        let kennel = Kennel::new(bound).doing("preparing for a timer")?;
+        Ok(Self { vcpu, _vm: vm, memory, kennel, interrupted })
     }
 }
 
 impl Sandbox for KvmSandbox {
     fn run(&mut self) -> Result<(), GuestFault> {
         let timer = |error: nix::Error| GuestFault::Unexpected(format!("its timer failed: {error}"));
-        self.watchdog.start().map_err(timer)?;
+        let watchdog = self.kennel.watchdog().map_err(timer)?;
         loop {
             match self.vcpu.run() {
-                Ok(exit) => {
-                    fault(&exit)?;
-                    return self.watchdog.stop().map_err(timer);
-                }
+                Ok(exit) => return fault(&exit),
                 Err(error) if error.errno() != nix::libc::EINTR => {
                     return Err(GuestFault::Unexpected(format!("running it failed: {error}")));
                 }
                 Err(_) if self.interrupted.load(Ordering::Relaxed) => return Err(GuestFault::Interrupted),
-                Err(_) if self.watchdog.has_barked().map_err(timer)? => {
-                    return Err(GuestFault::Watchdog(self.watchdog.bound()));
+                Err(_) if watchdog.has_barked().map_err(timer)? => {
+                    return Err(GuestFault::Watchdog(watchdog.bound()));
                 }
                 // Some other signal: the guest has time left.
                 Err(_) => {}
@@ -131,7 +128,12 @@ impl Sandbox for KvmSandbox {
     }
 }
 
-fn open() -> Result<Kvm, KvmError> {
+/// Opens the device that machines come from.
+///
+/// # Errors
+///
+/// When this machine, or this user, has none that works.
+pub fn open() -> Result<Kvm, KvmError> {
     let kvm = Kvm::new().map_err(|error| match error.errno() {
         nix::libc::ENOENT | nix::libc::ENODEV | nix::libc::ENXIO => KvmError::Missing,
         nix::libc::EACCES | nix::libc::EPERM => KvmError::Forbidden,

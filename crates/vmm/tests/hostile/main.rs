@@ -2,6 +2,7 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "lengths of a few bytes")]
 
+mod decoders;
 mod process;
 mod support;
 
@@ -18,6 +19,21 @@ use support::{CONSTANTS_ADDR, Code, GUEST_TIME, INPUT_LEN, LIMITS, Scene, everyw
 use vmm::exec::{ExecError, OperationFault as Fault};
 use vmm::files::{FileErrorKind, NameErrorKind};
 use vmm::{Choice, Error, FailureKind, GuestFault, Limits};
+
+/// A record with nothing in it.
+const NONE: Record = Record {
+    op: 0,
+    file: 0,
+    src_file: 0,
+    codec: 0,
+    dst: 0,
+    src: 0,
+    len: 0,
+    packed_len: 0,
+    unit_len: 0,
+    skip: 0,
+    reserved: 0,
+};
 
 /// Runs `code`, asserts that no file was harmed, and returns the error.
 #[track_caller]
@@ -334,7 +350,7 @@ mod doorbell {
 mod lies {
     use super::*;
 
-    const SIZED: Record = Record { op: SET_LEN, file: 1, src_file: 0, reserved: 0, dst: 0, src: 0, len: 512 };
+    const SIZED: Record = Record { op: SET_LEN, file: 1, len: 512, ..NONE };
 
     #[test]
     fn an_output_that_was_never_made() {
@@ -376,7 +392,6 @@ mod lies {
 mod operations {
     use super::*;
 
-    const NONE: Record = Record { op: 0, file: 0, src_file: 0, reserved: 0, dst: 0, src: 0, len: 0 };
     const SIZED: Record = Record { op: SET_LEN, file: 1, len: 4096, ..NONE };
 
     macro_rules! refused {

@@ -8,7 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use guest_abi::exchange::{Head, RECORDS_AT, REPORT_AT, Record};
+use guest_abi::exchange::{
+    CODEC_DEFLATE, COPY, DECODE, EXPECT, Head, RECORDS_AT, REPORT_AT, Record, SET_LEN, WRITE, ZERO,
+};
 use guest_abi::layout::{DOORBELL_ADDR, EXCHANGE_ADDR, IMAGE_ADDR};
 use tempfile::TempDir;
 use vmm::image::{Access, Segment};
@@ -20,6 +22,9 @@ pub(crate) const INPUT_LEN: u64 = 8192;
 
 /// What guests may ask for here.
 pub(crate) const LIMITS: Limits = Limits { output_len: 16384, written: 16384, read: 4096, operations: 8 };
+
+/// The length in bytes of the unit that decoders are given.
+pub(crate) const UNIT_LEN: u32 = 4096;
 
 /// The processor time that a guest gets between two doorbells.
 pub(crate) const GUEST_TIME: Duration = Duration::from_millis(200);
@@ -93,9 +98,10 @@ impl Code {
 
 /// An honest head for `records`.
 pub(crate) fn head(state: u32, records: &[Record]) -> Head {
-    use guest_abi::exchange::{COPY, WRITE, ZERO};
-    let written =
-        records.iter().filter(|record| matches!(record.op, COPY | ZERO | WRITE)).map(|record| record.len);
+    let written = records
+        .iter()
+        .filter(|record| matches!(record.op, COPY | ZERO | WRITE | DECODE))
+        .map(|record| record.len);
     Head {
         state,
         count: u32::try_from(records.len()).unwrap(),
@@ -137,14 +143,36 @@ impl Scene {
         self.run_within(code, LIMITS)
     }
 
-    /// Runs a guest of this code, which may do no more than `limits`.
+    /// Runs a guest of this code, which may do no more than `limits`. A decoder would fail at once.
     pub(crate) fn run_within(&self, code: &Code, limits: Limits) -> Result<u64, Failed> {
+        self.run_with(code, &Code::new(), limits)
+    }
+
+    /// Runs a guest that has file 0 decompressed, as one unit of [`UNIT_LEN`] bytes, into file 1, by a decoder of this code.
+    pub(crate) fn decode(&self, decoder: &Code) -> Result<u64, Failed> {
+        let decode = Record {
+            op: DECODE,
+            file: 1,
+            codec: CODEC_DEFLATE,
+            packed_len: u32::try_from(INPUT_LEN).unwrap(),
+            unit_len: UNIT_LEN,
+            len: UNIT_LEN.into(),
+            ..Record::default()
+        };
+        let expect = Record { op: EXPECT, ..Record::default() };
+        let set_len = Record { op: SET_LEN, file: 1, len: UNIT_LEN.into(), ..Record::default() };
+        let guest = Code::new().finish(&[0; 8], &[expect, set_len, decode]);
+        self.run_with(&guest, decoder, Limits { read: INPUT_LEN, ..LIMITS })
+    }
+
+    fn run_with(&self, code: &Code, decoder: &Code, limits: Limits) -> Result<u64, Failed> {
         let mut files = Files::new();
         files.add_input(&self.input()).unwrap();
         files.add_output(&self.output()).unwrap();
-        let code = padded(code, self.sandbox);
+        let (code, decoder) = (padded(code, self.sandbox), padded(decoder, self.sandbox));
         let job = Job {
             image: &image(&code),
+            decoder: &image(&decoder),
             request: &[],
             sandboxes: &Sandboxes::new(self.sandbox, |error| panic!("{error}")),
             limits,

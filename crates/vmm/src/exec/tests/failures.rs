@@ -109,7 +109,7 @@ fn interrupted_before_it_began() {
     let mut nobody = Nobody;
     let interrupted = AtomicBool::new(true);
     let files = core::mem::take(&mut fixture.files);
-    let mut executor = Executor::new(files, NO_LIMITS, || Ok(()), &interrupted, &mut nobody);
+    let mut executor = Executor::new(files, NO_LIMITS, || Ok(()), &interrupted, &mut nobody, &NoDecoders);
     let error = executor.carry_out(&[set_len(0, 5)], &Window::new().slice()).unwrap_err();
     assert!(matches!(error, ExecError::Interrupted { written: 0 }), "{error}");
     assert!(!fixture.path("out").exists());
@@ -134,7 +134,7 @@ fn interrupted_while_it_works() {
     let interrupted = AtomicBool::new(false);
     let mut user = Impatient { interrupted: &interrupted, seen: Vec::new() };
     let files = core::mem::take(&mut fixture.files);
-    let mut executor = Executor::new(files, NO_LIMITS, || Ok(()), &interrupted, &mut user);
+    let mut executor = Executor::new(files, NO_LIMITS, || Ok(()), &interrupted, &mut user, &NoDecoders);
     let len = 1 << 42;
     let records = [set_len(0, len), zero(0, 0, len)];
     let error = executor.carry_out(&records, &Window::new().slice()).unwrap_err();

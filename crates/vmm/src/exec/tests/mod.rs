@@ -1,6 +1,7 @@
 //! Tests of the executor, from the outside: records in, files out.
 
 mod data;
+mod decoding;
 mod failures;
 mod faults;
 mod merging;
@@ -11,11 +12,13 @@ use core::sync::atomic::AtomicBool;
 use std::fs;
 use std::path::PathBuf;
 
-use guest_abi::exchange::{COPY, DATA_LEN, OPEN, READ, Record, SET_LEN, WRITE, ZERO};
+use guest_abi::exchange::{COPY, DATA_LEN, EXPECT, OPEN, READ, Record, SET_LEN, WRITE, ZERO};
 use tempfile::TempDir;
 use vm_memory::VolatileSlice;
 
 use super::*;
+use crate::error::Error;
+use crate::sandbox::Sandbox;
 
 const NO_LIMITS: Limits =
     Limits { output_len: u64::MAX, written: u64::MAX, read: u64::MAX, operations: u64::MAX };
@@ -42,6 +45,33 @@ fn write(src: u64, file: u32, dst: u64, len: u64) -> Record {
 
 fn open(file: u32, src: u64, len: u64, dst: u64) -> Record {
     Record { op: OPEN, file, dst, src, len, ..Record::default() }
+}
+
+const EXPECTED: Record = Record {
+    op: EXPECT,
+    file: 0,
+    src_file: 0,
+    codec: 0,
+    dst: 0,
+    src: 0,
+    len: 0,
+    packed_len: 0,
+    unit_len: 0,
+    skip: 0,
+    reserved: 0,
+};
+
+/// Nobody who decompresses.
+struct NoDecoders;
+
+impl DecoderSource for NoDecoders {
+    fn start(&self) -> Result<Box<dyn Sandbox>, Error> {
+        panic!("a decoder is started");
+    }
+
+    fn starts_when_confined(&self) -> bool {
+        true
+    }
 }
 
 /// An observer that is not interested.
@@ -85,10 +115,20 @@ impl Fixture {
 
     /// Lets `play` play the guest.
     fn run<T>(&mut self, limits: Limits, play: impl FnOnce(&mut Executor<'_>, &mut Window) -> T) -> T {
+        self.run_with(&NoDecoders, limits, play)
+    }
+
+    /// The same, with somebody who decompresses.
+    fn run_with<T>(
+        &mut self,
+        decoders: &dyn DecoderSource,
+        limits: Limits,
+        play: impl FnOnce(&mut Executor<'_>, &mut Window) -> T,
+    ) -> T {
         let interrupted = AtomicBool::new(false);
         let files = core::mem::take(&mut self.files);
         let mut nobody = Nobody;
-        let mut executor = Executor::new(files, limits, || Ok(()), &interrupted, &mut nobody);
+        let mut executor = Executor::new(files, limits, || Ok(()), &interrupted, &mut nobody, decoders);
         play(&mut executor, &mut Window::new())
     }
 

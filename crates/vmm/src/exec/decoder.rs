@@ -1,0 +1,104 @@
+//! Guests that decompress, and what one does at a time.
+
+use std::path::PathBuf;
+
+use guest_abi::decode::{COUNT_AT, PACKED_AT, PLAIN_AT, UNITS_AT};
+use vm_memory::{Bytes, VolatileSlice};
+use zerocopy::{Immutable, IntoBytes};
+
+use super::batch::{Layout, Run, Strip};
+use super::operation::Part;
+use super::progress::{Shift, Stopped};
+use crate::error::{Error, ImageFailure};
+use crate::files::Files;
+use crate::ring::{FailureKind, lengths};
+use crate::sandbox::Sandbox;
+
+/// Where decoders come from.
+pub trait DecoderSource {
+    /// A new decoder: a guest as in [`guest_abi::decode`], which has not run yet.
+    ///
+    /// # Errors
+    ///
+    /// When there is no sandbox for it.
+    fn start(&self) -> Result<Box<dyn Sandbox>, Error>;
+
+    /// Whether decoders can be started when this process has been confined.
+    fn starts_when_confined(&self) -> bool;
+}
+
+/// A guest that decompresses.
+pub(super) struct Decoder {
+    sandbox: Box<dyn Sandbox>,
+}
+
+impl Decoder {
+    pub(super) fn new(sandbox: Box<dyn Sandbox>) -> Self {
+        Self { sandbox }
+    }
+
+    /// Carries out the parts of one batch.
+    pub(super) fn carry_out(
+        &mut self,
+        parts: &[Part],
+        files: &Files,
+        shift: &Shift<'_>,
+    ) -> Result<(), Stopped> {
+        shift.go_on()?;
+        let layout = Layout::of(parts);
+        give(&self.sandbox.exchange(), &layout, files)?;
+        self.sandbox.run()?;
+        let exchange = self.sandbox.exchange();
+        check(parts, &layout, &lengths(&exchange, &layout.units)?, files)?;
+        for strip in layout.strips(parts) {
+            shift.go_on()?;
+            deliver(&exchange, strip, files)?;
+            shift.wrote(strip.len);
+        }
+        Ok(())
+    }
+}
+
+/// Puts a batch into a decoder's exchange.
+fn give(exchange: &VolatileSlice<'_>, layout: &Layout, files: &Files) -> Result<(), Stopped> {
+    for &Run { file, src, at, len } in &layout.runs {
+        files.input(file).read_exact_into(&window(exchange, PACKED_AT + at, len), src)?;
+    }
+    let count = u32::try_from(layout.units.len()).expect("a batch has few units");
+    put(exchange, UNITS_AT, layout.units.as_slice());
+    put(exchange, COUNT_AT, &count);
+    Ok(())
+}
+
+/// Whether every part is there, in units of these lengths.
+fn check(parts: &[Part], layout: &Layout, lengths: &[Option<u32>], files: &Files) -> Result<(), Error> {
+    for (part, place) in parts.iter().zip(&layout.places) {
+        let what = match lengths[place.unit] {
+            None => "a compressed cluster cannot be decompressed",
+            Some(len) if part.end() > len => "a compressed cluster is shorter than what is in it",
+            Some(_) => continue,
+        };
+        let file = files.path(part.unit.file).map_or_else(PathBuf::new, ToOwned::to_owned);
+        let (kind, at, what) = (FailureKind::Corrupt, part.unit.src, what.to_owned());
+        return Err(ImageFailure { kind, file, is_input: true, at, what }.into());
+    }
+    Ok(())
+}
+
+/// Where decompressed bytes go: the one place that knows.
+fn deliver(exchange: &VolatileSlice<'_>, strip: Strip, files: &Files) -> Result<(), Stopped> {
+    let bytes = window(exchange, PLAIN_AT + strip.at, strip.len);
+    Ok(files.output(strip.to).write_all_from(&bytes, strip.dst)?)
+}
+
+fn put<T: IntoBytes + Immutable + ?Sized>(exchange: &VolatileSlice<'_>, at: u64, value: &T) {
+    let at = usize::try_from(at).expect(INSIDE);
+    exchange.write_slice(value.as_bytes(), at).expect(INSIDE);
+}
+
+fn window<'e>(exchange: &VolatileSlice<'e>, at: u64, len: u64) -> VolatileSlice<'e> {
+    let (at, len) = (usize::try_from(at).expect(INSIDE), usize::try_from(len).expect(INSIDE));
+    exchange.subslice(at, len).expect(INSIDE)
+}
+
+const INSIDE: &str = "a batch is laid out inside the exchange";

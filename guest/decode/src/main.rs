@@ -1,0 +1,6 @@
+//! The guest that decompresses, for all commands.
+
+#![no_std]
+#![no_main]
+
+guest_rt::decoder!();
