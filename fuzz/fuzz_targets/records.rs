@@ -5,6 +5,8 @@
 
 #![no_main]
 
+#[path = "records/decoders.rs"]
+mod decoders;
 #[path = "records/model.rs"]
 mod model;
 #[path = "records/scene.rs"]
@@ -19,6 +21,7 @@ use vmm::exec::{ExecError, Executor};
 use vmm::{Limits, Observer};
 use zerocopy::FromBytes;
 
+use crate::decoders::Decoders;
 use crate::model::{Model, Read};
 use crate::scene::Scene;
 
@@ -45,26 +48,40 @@ fuzz_target!(|bytes: &[u8]| {
     let mut model = Model::new(LIMITS, scene.inputs());
 
     let (interrupted, mut nobody) = (AtomicBool::new(false), Nobody);
-    let mut executor = Executor::new(scene.files(), LIMITS, || Ok(()), &interrupted, &mut nobody);
-    if records.chunks(RING).all(|ring| carry_out(ring, &mut executor, &mut model)) {
-        let outcome = executor.finish();
-        assert_eq!(outcome.is_ok(), model.is_finished(), "{outcome:?}");
+    let mut executor = Executor::new(scene.files(), LIMITS, || Ok(()), &interrupted, &mut nobody, &Decoders);
+    for ring in records.chunks(RING) {
+        match carry_out(ring, &mut executor, &mut model) {
+            Outcome::Done => {}
+            Outcome::Refused => return scene.check(&model),
+            // How much of the ring has been done is not said.
+            Outcome::Broken => return,
+        }
     }
+    let outcome = executor.finish();
+    assert_eq!(outcome.is_ok(), model.is_finished(), "{outcome:?}");
     scene.check(&model);
 });
 
-/// Whether the ring is taken, which executor and model must agree upon.
-fn carry_out(ring: &[Record], executor: &mut Executor<'_>, model: &mut Model) -> bool {
+enum Outcome {
+    Done,
+    Refused,
+    /// There was a unit that cannot be decompressed.
+    Broken,
+}
+
+/// What becomes of the ring, which executor and model must agree upon.
+fn carry_out(ring: &[Record], executor: &mut Executor<'_>, model: &mut Model) -> Outcome {
     let mut window = vec![0; DATA_LEN as usize];
     let outcome = executor.carry_out(ring, &VolatileSlice::from(window.as_mut_slice()));
     let taken = model.carry_out(ring);
     match (outcome, taken) {
-        (Ok(()), Some(reads)) => {
+        (Ok(()), Some(reads)) if !model.is_broken() => {
             check_window(&window, &reads);
             assert_eq!((executor.operations(), executor.written()), (model.operations(), model.written()));
-            true
+            Outcome::Done
         }
-        (Err(ExecError::Refused { .. }), None) => false,
+        (Err(ExecError::Decoding(_)), Some(_)) if model.is_broken() => Outcome::Broken,
+        (Err(ExecError::Refused { .. }), None) => Outcome::Refused,
         (outcome, taken) => panic!("{ring:?}: {outcome:?}, expected {taken:?}"),
     }
 }

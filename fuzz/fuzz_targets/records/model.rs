@@ -3,8 +3,13 @@
 use core::ops::Range;
 use std::collections::BTreeMap;
 
-use guest_abi::exchange::{COPY, DATA_LEN, READ, Record, SET_LEN, WRITE, ZERO};
+use guest_abi::exchange::{
+    CODEC_DEFLATE, CODEC_ZSTD, COPY, DATA_LEN, DECODE, EXPECT, MAX_PACKED_LEN, MAX_UNIT_LEN, READ, Record,
+    SET_LEN, WRITE, ZERO,
+};
 use vmm::Limits;
+
+use crate::decoders::decoded;
 
 /// A byte of an output, or `None` where a ring wrote twice and either may have remained.
 pub(crate) type OutputByte = Option<u8>;
@@ -16,6 +21,9 @@ pub(crate) struct Model {
     operations: u64,
     read: u64,
     written: u64,
+    expects_units: bool,
+    /// A unit could not be decompressed.
+    is_broken: bool,
     inputs: BTreeMap<u32, Vec<u8>>,
     outputs: BTreeMap<u32, Option<Vec<OutputByte>>>,
 }
@@ -33,7 +41,9 @@ pub(crate) const OUTPUTS: [u32; 2] = [1, 3];
 impl Model {
     pub(crate) fn new(limits: Limits, inputs: BTreeMap<u32, Vec<u8>>) -> Self {
         let outputs = OUTPUTS.map(|number| (number, None)).into();
-        Self { limits, operations: 0, read: 0, written: 0, inputs, outputs }
+        let (operations, read, written) = (0, 0, 0);
+        let (expects_units, is_broken) = (false, false);
+        Self { limits, operations, read, written, expects_units, is_broken, inputs, outputs }
     }
 
     pub(crate) fn operations(&self) -> u64 {
@@ -42,6 +52,11 @@ impl Model {
 
     pub(crate) fn written(&self) -> u64 {
         self.written
+    }
+
+    /// Whether a unit could not be decompressed.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.is_broken
     }
 
     /// Whether every output has been made.
@@ -75,6 +90,10 @@ impl Ringing {
     fn carry_out(&mut self, record: &Record) -> Option<()> {
         self.model.operations += 1;
         allow(self.model.operations <= self.model.limits.operations && record.reserved == 0)?;
+        if record.op == DECODE {
+            return self.decode(record);
+        }
+        let Record { codec: 0, packed_len: 0, unit_len: 0, skip: 0, .. } = *record else { return None };
         match *record {
             Record { op: READ, file, src_file: 0, dst, src, len, .. } => self.read(file, src, dst, len),
             Record { op: SET_LEN, file, src_file: 0, dst: 0, src: 0, len, .. } => self.set_len(file, len),
@@ -86,6 +105,10 @@ impl Ringing {
                 // The window that a ring begins with is zeros, and what it reads comes too late for what it writes.
                 let range = range(src, len, DATA_LEN)?;
                 self.write(file, dst, &vec![0; range.len()])
+            }
+            Record { op: EXPECT, file: 0, src_file: 0, dst: 0, src: 0, len: 0, .. } => {
+                self.model.expects_units = true;
+                allow(self.model.outputs.values().all(Option::is_none))
             }
             Record { op: ZERO, file, src_file: 0, dst, src: 0, len, .. } => {
                 let len = usize::try_from(len).ok().filter(|_| len <= self.model.limits.written)?;
@@ -102,6 +125,20 @@ impl Ringing {
         let at = range(dst, len, DATA_LEN)?.start;
         self.reads.push(Read { at, bytes });
         Some(())
+    }
+
+    fn decode(&mut self, record: &Record) -> Option<()> {
+        let &Record { file, src_file, codec, dst, src, len, packed_len, unit_len, skip, .. } = record;
+        allow(self.model.expects_units && (CODEC_DEFLATE..=CODEC_ZSTD).contains(&codec))?;
+        allow(packed_len <= MAX_PACKED_LEN && unit_len <= MAX_UNIT_LEN)?;
+        let part = range(skip.into(), len, unit_len.into())?;
+        let packed = self.source(src_file, src, packed_len.into())?;
+        self.model.read += u64::from(packed_len);
+        allow(self.model.read <= self.model.limits.read)?;
+        let plain = decoded(codec, &packed, unit_len);
+        let bytes = plain.as_ref().and_then(|plain| plain.get(part.clone()));
+        self.model.is_broken |= bytes.is_none();
+        self.write(file, dst, bytes.unwrap_or(&vec![0; part.len()]))
     }
 
     fn set_len(&mut self, file: u32, len: u64) -> Option<()> {
