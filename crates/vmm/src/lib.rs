@@ -19,7 +19,7 @@
 //! | [`error`](mod@error) | every way a command can end other than well |
 //! | [`shown()`] | text that users or images' authors wrote, as messages show it |
 //!
-//! `unsafe` is in [`kvm`] and [`process`] alone.
+//! `unsafe` is in [`kvm`], in [`process`], and where files meet a guest's memory (`files::direct`).
 
 #![deny(unsafe_code)]
 
