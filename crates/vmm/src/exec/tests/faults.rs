@@ -27,9 +27,11 @@ fn fault(record: Record) -> Fault {
     fault
 }
 
-/// Why the record is refused where no output has a length yet: later, no name is taken.
+/// Why a name is refused. Later, all are.
 fn name_fault(record: Record) -> Fault {
-    refused(&[record]).1
+    let (number, fault) = refused(&[record]);
+    assert_eq!(number, 1);
+    fault
 }
 
 #[test]
@@ -142,6 +144,12 @@ fn outside_the_window() {
         assert_eq!(name_fault(open(0, 0, len, 0)), Fault::OutsideWindow { offset: 0, len });
     }
     assert_eq!(name_fault(open(0, 0, NAME_LEN + 1, 0)), Fault::NameTooLong(NAME_LEN + 1));
+}
+
+/// By then the process may have given up opening anything.
+#[test]
+fn a_name_after_an_output() {
+    assert_eq!(fault(open(0, 0, 10, 0)), Fault::NameTooLate);
 }
 
 #[test]
