@@ -55,6 +55,9 @@ pub(crate) struct DdArgs {
     #[command(flatten)]
     pub(crate) input: InputArgs,
 
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+
     /// The output's format
     #[arg(short = 'O', long, value_name = "FMT", default_value = "raw", allow_hyphen_values = true)]
     pub(crate) output_format: OsString,
@@ -92,6 +95,15 @@ pub(crate) struct InputArgs {
     /// Refused, with the reason
     #[arg(long, hide = true, allow_hyphen_values = true)]
     pub(crate) object: Option<OsString>,
+}
+
+/// What is said about outputs, whatever the command.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct OutputArgs {
+    /// Refuse to make an output larger than SIZE, before anything is created or overwritten. The environment variable
+    /// INSTAR_MAX_OUTPUT says the same; the smaller one counts
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    pub(crate) max_output: Option<OsString>,
 }
 
 const DD_OPERANDS: &str = "\

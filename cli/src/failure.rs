@@ -16,7 +16,7 @@ use crate::filename::DescriptionError;
 pub(crate) enum Failure {
     /// An operand that the command does not have.
     UnknownOperand(OsString),
-    /// A number that is none: the operand's name, and its value.
+    /// A number that is none: the name of the operand, option or variable, and its value.
     NotANumber(&'static str, OsString),
     /// A number that an operand does not allow: the operand's name, and what it does.
     OutOfRange { operand: &'static str, min: u64, max: u64 },
@@ -135,6 +135,11 @@ fn file_hint(kind: &FileErrorKind) -> Option<&'static str> {
         FileErrorKind::Locked(Conflict::Writer) => {
             Some("-U reads it all the same; what is copied may then be of different moments")
         }
+        FileErrorKind::TooLarge { .. } => Some(
+            "if it is to be that large, say so: --max-output SIZE, and INSTAR_MAX_OUTPUT in the environment, of which the \
+             smaller one counts",
+        ),
+        FileErrorKind::NoRoom { .. } => Some("write it elsewhere, or copy less of the disk"),
         FileErrorKind::Locked(_) => Some("wait for the other process, or end it"),
         _ => None,
     }

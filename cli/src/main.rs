@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | `args` | the command line |
+//! | `budget` | how much a command may do |
 //! | `commands` | one module per subcommand: its operands, its request to the guest, its report to the user |
 //! | `filename` | what a name on the command line stands for |
 //! | `identity` | what a new image is called and when it was made |
@@ -14,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod budget;
 mod commands;
 mod console;
 mod failure;

@@ -73,6 +73,8 @@ fn numbers() {
         &["dd", "bs=1kB", "if=disk.raw", "of=out"],
         &["dd", "count=-1", "if=disk.raw", "of=out"],
         &["dd", "skip=", "if=disk.raw", "of=out"],
+        &["dd", "--max-output", "1Z", "if=disk.raw", "of=out"],
+        &["dd", "--max-output", "1023", "if=disk.raw", "of=out"],
     ]));
 }
 

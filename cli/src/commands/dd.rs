@@ -14,7 +14,7 @@ use zerocopy::IntoBytes;
 use crate::args::DdArgs;
 use crate::console::Console;
 use crate::failure::Failure;
-use crate::{filename, identity};
+use crate::{budget, filename, identity};
 
 /// The processor time that the guest gets between two doorbells. It needs a hundredth of a millisecond.
 const GUEST_TIME: Duration = Duration::from_secs(5);
@@ -28,6 +28,13 @@ const MAX_OVERHEAD: u64 = 1 << 28;
 /// One byte of tables for so many of the disk, at most.
 const MIN_DISK_PER_TABLE: u64 = 32;
 
+/// How much the guest may read for a byte of the disk, at most: in each image of a chain of 17, twice, a window of 64 KiB
+/// for a cluster of 512 bytes.
+const MAX_READ_PER_BYTE: u64 = 17 * 2 * 128;
+
+/// How much the guest may read to find out what the disk is: as many VHDX logs, and each may have 4 GiB.
+const MAX_READ_AT_FIRST: u64 = 17 << 32;
+
 /// Copies what the command line says.
 pub(crate) fn run(args: &DdArgs, sandboxes: &Sandboxes, console: &mut Console) -> Result<(), Failure> {
     let operands = Operands::parse(&args.operands)?;
@@ -36,7 +43,8 @@ pub(crate) fn run(args: &DdArgs, sandboxes: &Sandboxes, console: &mut Console) -
 
     let output_path = filename::path(&output)?;
     let input = filename::input(&input, &args.input)?;
-    let mut files = Files::new().force_share(input.force_share);
+    let max_output = budget::max_output(&args.output)?;
+    let mut files = Files::new().force_share(input.force_share).max_output(max_output).fills_outputs(true);
     args.allow_path.iter().try_for_each(|dir| files.allow(dir))?;
     let opened = files.add_input(&input.path)?;
     let request = Request {
@@ -89,7 +97,8 @@ fn copy(
 fn limits(blocks: &Blocks) -> Limits {
     let disk = blocks.window(u64::MAX).output_len().unwrap_or(u64::MAX);
     let output_len = disk.saturating_add(disk / MIN_DISK_PER_TABLE).saturating_add(MAX_OVERHEAD);
-    Limits { output_len, written: output_len, read: u64::MAX, operations: MAX_OPERATIONS }
+    let read = disk.saturating_mul(MAX_READ_PER_BYTE).saturating_add(MAX_READ_AT_FIRST);
+    Limits { output_len, written: output_len, read, operations: MAX_OPERATIONS }
 }
 
 /// What the operands say. Of a repeated one the last counts, but each must make sense.

@@ -14,29 +14,70 @@ const AS_NOBODY: &str = "
     mknod -m 666 kvm c $(stat -c '%Hr %Lr' /dev/kvm); mount --bind kvm /dev/kvm
     exec setpriv --reuid=65534 --regid=65534 --clear-groups ./instar dd \"$2\" \"$3\"";
 
+/// File systems of 2 MiB at "small".
+const SMALL: [&str; 2] = [
+    "mount -t tmpfs -o size=2M none small",
+    "truncate -s 2M image; mkfs.ext4 -q image; mount -o loop image small",
+];
+
+/// One in which nobody can know that before: what is on top of another may compress.
 #[test]
-fn a_file_system_that_is_full() {
+fn a_file_system_that_becomes_full() {
     let scene = Scene::new();
-    fs::create_dir(scene.file("small")).expect("a directory");
-    let full_ext4 = "truncate -s 2M image; mkfs.ext4 -q image; mount -o loop image small";
-    for (mount, format) in ["mount -t tmpfs -o size=2M none small", full_ext4]
-        .into_iter()
-        .flat_map(|mount| FORMATS.map(|format| (mount, format)))
-    {
+    for dir in ["small", "lower", "top"] {
+        fs::create_dir(scene.file(dir)).expect("a directory");
+    }
+    let on_top = "mkdir small/upper small/work
+        mount -t overlay -o lowerdir=lower,upperdir=small/upper,workdir=small/work none top";
+    for (mount, format) in SMALL.into_iter().flat_map(|mount| FORMATS.map(|format| (mount, format))) {
         // What there is of the output goes with its file system: ask while it is there.
         let script = format!(
-            "{mount}; \"$1\" dd -O {format} if=disk.raw of=small/out || code=$?; test -e small/out; exit $code"
+            "{mount}; {on_top}
+            \"$1\" dd -O {format} if=disk.raw of=top/out || code=$?; test -e top/out; exit $code"
         );
         let Some(run) = with_own_mounts(scene.path(), &script, &[INSTAR]) else { return };
         let run = run.expect("a shell");
         assert_eq!(run.exit, Exit::Code(1), "{}", run.stderr);
         for words in
-            ["instar: writing 'small/out' at byte ", "No space left on device", "'small/out' is incomplete"]
+            ["instar: writing 'top/out' at byte ", "No space left on device", "'top/out' is incomplete"]
         {
             assert!(run.stderr.contains(words), "{format}: {}", run.stderr);
         }
         assert!(scene.has_disk("disk.raw"));
     }
+}
+
+#[test]
+fn a_file_system_that_is_too_small() {
+    let scene = Scene::new();
+    fs::create_dir(scene.file("small")).expect("a directory");
+    for (mount, format) in SMALL.into_iter().flat_map(|mount| FORMATS.map(|format| (mount, format))) {
+        let script = format!(
+            "{mount}; echo old >small/old
+            \"$1\" dd -O {format} if=disk.raw of=small/old || true; test \"$(cat small/old)\" = old || exit 2
+            \"$1\" dd -O {format} if=disk.raw of=small/out || code=$?; ! test -e small/out || exit 2; exit $code"
+        );
+        let Some(run) = with_own_mounts(scene.path(), &script, &[INSTAR]) else { return };
+        let run = run.expect("a shell");
+        assert_eq!(run.exit, Exit::Code(1), "{format}: {}", run.stderr);
+        for words in ["creating 'small/old': it would have ", "creating 'small/out': it would have "] {
+            assert!(run.stderr.contains(words), "{format}: {}", run.stderr);
+        }
+        assert!(!run.stderr.contains("incomplete"), "{format}: {}", run.stderr);
+    }
+}
+
+/// What an output has is room for what it will have.
+#[test]
+fn a_file_system_with_room_for_one() {
+    let scene = Scene::new();
+    fs::create_dir(scene.file("small")).expect("a directory");
+    let script =
+        "mount -t tmpfs -o size=4M none small; for n in 1 2; do \"$1\" dd if=disk.raw of=small/out; done
+        mount -t tmpfs -o size=0 none small; \"$1\" dd if=disk.raw of=small/out; cmp disk.raw small/out";
+    let Some(run) = with_own_mounts(scene.path(), script, &[INSTAR]) else { return };
+    let run = run.expect("a shell");
+    assert_eq!((run.exit, run.stderr.as_str()), (Exit::Code(0), ""));
 }
 
 #[test]

@@ -73,6 +73,22 @@ pub enum FileErrorKind {
         /// The length needed, in bytes.
         needed: u64,
     },
+    /// The output would be larger than the user wants any to be.
+    #[error("it would have {len} bytes, and no output may have more than {allowed}")]
+    TooLarge {
+        /// The length that it would have, in bytes.
+        len: u64,
+        /// The length that it may have, in bytes.
+        allowed: u64,
+    },
+    /// The file system has less room than the output would take.
+    #[error("it would have {len} bytes, and the file system has room for {room}")]
+    NoRoom {
+        /// The length that it would have, in bytes.
+        len: u64,
+        /// What is free, and what would become free, in bytes.
+        room: u64,
+    },
     /// The file became shorter while it was read.
     #[error("it ends at byte {len}, it was {opened_len} bytes long when it was opened")]
     Shrunk {

@@ -55,6 +55,10 @@ pub struct Files {
     naming: Naming,
     /// Inputs may be written by others.
     force_share: bool,
+    /// The greatest length that the user wants an output to have, in bytes.
+    max_output: Option<u64>,
+    /// All of every output is written.
+    fills_outputs: bool,
 }
 
 #[derive(Debug)]
@@ -83,6 +87,19 @@ impl Files {
     #[must_use]
     pub fn force_share(self, yes: bool) -> Self {
         Self { force_share: yes, ..self }
+    }
+
+    /// These files, no output of which may be longer than `max` bytes.
+    #[must_use]
+    pub fn max_output(self, max: Option<u64>) -> Self {
+        Self { max_output: max, ..self }
+    }
+
+    /// These files, of whose outputs every byte is going to be written, where `yes`: one for which there is certainly no room
+    /// is then refused before it is created or emptied, and not when the file system is full.
+    #[must_use]
+    pub fn fills_outputs(self, yes: bool) -> Self {
+        Self { fills_outputs: yes, ..self }
     }
 
     /// Opens the file at `path` for reading.
@@ -272,12 +289,15 @@ impl Files {
     ///
     /// # Errors
     ///
-    /// When that fails, another process has locked the file, or the device at this path is shorter than `len`.
+    /// When there is no room for it, and then nothing has been done. When that fails, another process has locked the file, or the device at this path is shorter than `len`.
     ///
     /// # Panics
     ///
     /// If `id` is not an output, as for [`input`](Self::input).
     pub(crate) fn make_output(&mut self, id: FileId, len: u64) -> Result<(), FileError> {
+        if self.fills_outputs {
+            self.output(id).refuse_without_room(len)?;
+        }
         let opened = self.output(id).open()?;
         self.refuse_same_file(self.output(id).path(), opened.nature, Some(id))?;
         self.output_mut(id).make(opened, len)
@@ -288,15 +308,28 @@ impl Files {
     ///
     /// # Errors
     ///
-    /// When that fails, or the device is shorter than `len`.
+    /// When it may not have that length, and then nothing has been done; when that fails, or the device is shorter than `len`.
     ///
     /// # Panics
     ///
     /// If `id` is not an output, as for [`input`](Self::input).
     pub(crate) fn size_output(&mut self, id: FileId, len: u64) -> Result<(), FileError> {
+        self.refuse_large(id, len)?;
         match self.output(id) {
             made if made.is_made() => made.resize(len),
             _ => self.make_output(id, len),
+        }
+    }
+
+    /// Refuses a length of `len` bytes for the output `id` if the user wants none so large.
+    fn refuse_large(&self, id: FileId, len: u64) -> Result<(), FileError> {
+        match self.max_output {
+            Some(allowed) if len > allowed => {
+                let output = self.output(id);
+                let doing = if output.is_made() { FileOperation::Resize } else { FileOperation::Create };
+                Err(FileError::new(output.path(), doing, FileErrorKind::TooLarge { len, allowed }))
+            }
+            _ => Ok(()),
         }
     }
 

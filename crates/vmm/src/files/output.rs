@@ -2,13 +2,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, OFlag, fallocate};
 use nix::libc::off_t;
-use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
+use nix::sys::statfs::{EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs, statfs};
 use vm_memory::VolatileSlice;
 
 use super::direct;
@@ -19,6 +19,9 @@ use super::lock::{Claim, claim};
 use super::naming::parent;
 use super::open::open;
 use crate::shown::shown;
+
+/// The unit that `st_blocks` counts in, in bytes.
+const STAT_BLOCK: u64 = 512;
 
 /// A file that is to be written.
 #[derive(Debug)]
@@ -69,6 +72,22 @@ impl Output {
 
     pub(crate) fn is_made(&self) -> bool {
         matches!(self.state, State::Made(_))
+    }
+
+    /// Refuses `len` bytes where the file system has certainly no room for them: writing all that an image claims to be
+    /// would leave none for anybody else before it failed.
+    pub(super) fn refuse_without_room(&self, len: u64) -> Result<(), FileError> {
+        let place = match self.nature() {
+            None => parent(&self.path),
+            Some(nature) if nature.kind == FileKind::Regular => &self.path,
+            Some(_) => return Ok(()),
+        };
+        match room(place) {
+            Some(room) if room < len => {
+                Err(self.failed(FileOperation::Create, FileErrorKind::NoRoom { len, room }))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Opens the file, creating it if it is not there, and changes nothing in it.
@@ -249,6 +268,21 @@ fn is_worth_reserving(file: &File, len: u64) -> io::Result<bool> {
     let system = fstatfs(file)?;
     let free = system.blocks_available().saturating_mul(system.block_size().unsigned_abs());
     Ok(system.filesystem_type() != TMPFS_MAGIC && free >= len)
+}
+
+/// The bytes that there is room for at `path`, a file or the directory that one is to be made in, if they are known: what is
+/// free, and what is taken by the file, which will be emptied. On file systems that compress, zeros take no room.
+fn room(path: &Path) -> Option<u64> {
+    let system = statfs(path).ok()?;
+    let counts = [EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, TMPFS_MAGIC].contains(&system.filesystem_type());
+    // One in memory may have no bound, and says that it has no blocks.
+    if !counts || system.blocks() == 0 {
+        return None;
+    }
+    let free = system.blocks_free().saturating_mul(system.block_size().unsigned_abs());
+    let found = fs::metadata(path).ok()?;
+    let taken = if found.is_file() { found.blocks().saturating_mul(STAT_BLOCK) } else { 0 };
+    Some(free.saturating_add(taken))
 }
 
 /// What is at `path`, if anything.

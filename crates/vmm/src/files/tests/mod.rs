@@ -56,6 +56,21 @@ fn lists_files_for_the_boot_page() {
 }
 
 #[test]
+fn no_output_becomes_longer_than_the_user_wants() {
+    let dir = dir();
+    let path = file(&dir, "out.raw", b"what was there");
+    let mut files = Files::new().max_output(Some(100));
+    let output = files.add_output(&path).unwrap();
+    let error = files.size_output(output, 101).unwrap_err();
+    assert!(matches!(error.kind, FileErrorKind::TooLarge { len: 101, allowed: 100 }), "{error}");
+    assert_eq!(fs::read(&path).unwrap(), b"what was there");
+    files.size_output(output, 100).unwrap();
+    let error = files.size_output(output, 101).unwrap_err();
+    assert!(error.to_string().starts_with("resizing "), "{error}");
+    assert_eq!(fs::metadata(&path).unwrap().len(), 100);
+}
+
+#[test]
 fn a_character_device_is_an_empty_input() {
     let mut files = Files::new();
     let zero = files.add_input(Path::new("/dev/zero")).unwrap();
