@@ -108,6 +108,11 @@ const NEVER: &[Never] = &[
         script: "overlay in.img qcow2; mv in.img second; overlay second qcow2",
         because: CYCLE,
     },
+    Never {
+        name: "a chain without an end",
+        script: "for n in $(seq 40); do overlay base$n qcow2; mv in.img base$((n - 1)); done; mv base0 in.img",
+        because: "the chain of backing images is too large",
+    },
     Never { name: "a directory", script: "mkdir dir; overlay dir", because: "directory" },
     Never { name: "a FIFO", script: "mkfifo fifo; overlay fifo", because: "FIFO" },
     Never { name: "nothing", script: "overlay nosuch", because: "No such file or directory" },

@@ -1,10 +1,19 @@
 //! Which files an image may name, and what is told about the others.
 
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::time::Duration;
+use std::thread;
+use std::time::Instant;
+
 use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::stat::{SFlag, makedev, mknod};
 
 use super::super::dir::Miss;
 use super::*;
+
+/// How long a race may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A place to be hostile in: a directory with an image, one beside it that the image has no business in.
 struct Scene {
@@ -197,6 +206,105 @@ fn magic_links_are_refused() {
     let number = std::os::fd::AsRawFd::as_raw_fd(&fd);
     scene.is_not_allowed(&format!("/proc/self/fd/{number}"));
     scene.is_not_allowed("/proc/self/root/etc/passwd");
+}
+
+/// Exchanges `names` of the scene's for each other until `lookups` return.
+fn with_exchanges(scene: &Scene, names: [&str; 2], lookups: impl FnOnce()) {
+    let [one, other] = names.map(|name| scene.path(name));
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Relaxed) {
+                renameat2(AT_FDCWD, &one, AT_FDCWD, &other, RenameFlags::RENAME_EXCHANGE).unwrap();
+            }
+        });
+        // It ends the other thread if an assertion fails, too.
+        let _over = Over(&over);
+        lookups();
+    });
+}
+
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// Looks `name` up while `names` are exchanged for each other: it is the file that has this content, or it is refused as
+/// `may_be`. Each must have happened.
+#[track_caller]
+fn race(
+    prepare: impl FnOnce(&Scene),
+    names: [&str; 2],
+    name: &str,
+    content: &[u8],
+    may_be: impl Fn(&NameErrorKind) -> bool,
+) {
+    let scene = Scene::new();
+    prepare(&scene);
+    let (mut opened, mut refused) = (0, 0);
+    with_exchanges(&scene, names, || {
+        let began = Instant::now();
+        while (opened < 1000 || refused < 1000) && began.elapsed() < PATIENCE {
+            let mut files = Files::new();
+            let image = files.add_input(&scene.path("images/overlay.img")).unwrap();
+            match files.open_named(image, name.as_bytes()) {
+                Ok(id) => {
+                    let mut found = vec![0; content.len()];
+                    files.input(id).read_exact_at(&mut found, 0).unwrap();
+                    assert_eq!(found, content);
+                    opened += 1;
+                }
+                Err(error) => {
+                    assert!(may_be(&error.kind), "{error}");
+                    refused += 1;
+                }
+            }
+        }
+    });
+    assert!(opened > 0 && refused > 0, "opened {opened} times, refused {refused} times");
+}
+
+fn leads_out(kind: &NameErrorKind) -> bool {
+    matches!(kind, NameErrorKind::NotAllowed)
+}
+
+#[test]
+fn a_link_that_is_swapped_in_meanwhile_leads_nowhere() {
+    let link = |scene: &Scene| scene.link("../secret/key", "images/link");
+    race(link, ["images/base.img", "images/link"], "base.img", b"a base", leads_out);
+}
+
+#[test]
+fn a_directory_that_is_swapped_for_a_link_leads_nowhere() {
+    let link = |scene: &Scene| {
+        scene.link("../secret", "images/link");
+        file(&scene.dir, "secret/mid.img", b"secret");
+    };
+    race(link, ["images/sub", "images/link"], "sub/mid.img", b"mid", leads_out);
+}
+
+/// Its `..` is another directory then.
+#[test]
+fn a_directory_that_is_moved_out_meanwhile_opens_nothing_there() {
+    let elsewhere = |scene: &Scene| {
+        fs::create_dir_all(scene.path("elsewhere")).unwrap();
+        file(&scene.dir, "elsewhere/sub", b"no directory");
+        file(&scene.dir, "elsewhere/base.img", b"secret");
+    };
+    let no_directory = |kind: &NameErrorKind| matches!(kind, NameErrorKind::File(FileErrorKind::Io(_)));
+    let may_be = |kind: &NameErrorKind| leads_out(kind) || no_directory(kind);
+    race(elsewhere, ["images/sub", "elsewhere/sub"], "sub/../base.img", b"a base", may_be);
+}
+
+#[test]
+fn a_fifo_that_is_swapped_in_meanwhile_holds_nobody_up() {
+    let fifo = |scene: &Scene| mkfifo(&scene.path("images/fifo"), Mode::S_IRWXU).unwrap();
+    let is_fifo =
+        |kind: &NameErrorKind| matches!(kind, NameErrorKind::File(FileErrorKind::Unusable(FileKind::Fifo)));
+    race(fifo, ["images/base.img", "images/fifo"], "base.img", b"a base", is_fifo);
 }
 
 #[test]
