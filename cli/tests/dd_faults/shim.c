@@ -47,7 +47,7 @@ static int is_struck(const char *name) {
         return 0;
     int struck = atomic_fetch_add(&calls, 1) + 1 == at || at == 0;
     if (struck && stops)
-        kill(getpid(), SIGSTOP);
+        raise(SIGSTOP);
     return struck;
 }
 

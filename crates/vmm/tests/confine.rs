@@ -1,13 +1,16 @@
 //! What is left to a process that has given up the rest. Each test is about a process of its own: this one, run again.
 #![allow(unsafe_code, reason = "system calls are what is tested")]
 
+use core::alloc::Layout;
+use std::alloc;
 use std::collections::BTreeSet;
 use std::env;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
-use std::process::Command;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{self, Command, Output};
 use std::thread;
 
 use nix::libc;
@@ -22,15 +25,20 @@ const TRAMPOLINES: [i64; 2] = [335, 336];
 /// Set for the process that is to be confined.
 const INSIDE: &str = "INSTAR_TEST_CONFINED";
 
+/// How the ignored test `name` ends in a process of its own.
+fn outcome_of(name: &str) -> Output {
+    let tests = env::current_exe().expect("a test is a program");
+    Command::new(tests)
+        .args(["--exact", name, "--ignored", "--nocapture", "--test-threads=1"])
+        .envs([(INSIDE, "1"), ("RUST_BACKTRACE", "1")])
+        .output()
+        .expect("it runs again")
+}
+
 /// Runs the ignored test `name` in a process of its own.
 #[track_caller]
 fn in_a_process_of_its_own(name: &str) {
-    let tests = env::current_exe().expect("a test is a program");
-    let output = Command::new(tests)
-        .args(["--exact", name, "--ignored", "--nocapture", "--test-threads=1"])
-        .env(INSIDE, "1")
-        .output()
-        .expect("it runs again");
+    let output = outcome_of(name);
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("1 passed"), "{}: {output:?}", output.status);
 }
@@ -72,8 +80,62 @@ fn no_privilege_is_left() {
     in_a_process_of_its_own("inside::no_privilege_is_left");
 }
 
+/// With a backtrace, for which the program itself cannot be read any more.
+#[test]
+fn a_panic_is_no_hang() {
+    in_a_process_of_its_own("inside::a_panic_is_no_hang");
+}
+
+#[test]
+fn an_abort_ends_by_its_signal() {
+    let output = outcome_of("inside::an_abort_ends_by_its_signal");
+    assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{output:?}");
+}
+
+#[test]
+fn memory_that_there_is_not_ends_by_a_signal() {
+    let output = outcome_of("inside::memory_that_there_is_not_ends_by_a_signal");
+    assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("memory allocation of "), "{said}");
+}
+
+/// The list that people read is the one that the kernel gets.
+#[test]
+fn the_documented_list_is_the_list() {
+    let page = include_str!("../../../docs/security.md");
+    let row = |line: &'static str| {
+        let mut cells = line.strip_prefix("| `")?.strip_suffix(" |")?.split(" | ");
+        Some((cells.next()?.strip_suffix('`')?, cells.next()?))
+    };
+    let documented: Vec<_> = page.lines().filter_map(row).collect();
+    let allowed: Vec<_> = ALLOWED.iter().map(|allowed| (allowed.name, allowed.why)).collect();
+    assert_eq!(documented, allowed);
+}
+
 mod inside {
     use super::*;
+
+    #[test]
+    #[ignore = "run by the test of the same name"]
+    fn a_panic_is_no_hang() {
+        confine();
+        assert!(thread::spawn(|| panic!("on purpose")).join().is_err());
+    }
+
+    #[test]
+    #[ignore = "run by the test of the same name"]
+    fn an_abort_ends_by_its_signal() {
+        confine();
+        process::abort();
+    }
+
+    #[test]
+    #[ignore = "run by the test of the same name"]
+    fn memory_that_there_is_not_ends_by_a_signal() {
+        confine();
+        alloc::handle_alloc_error(Layout::new::<u64>());
+    }
 
     #[test]
     #[ignore = "run by the test of the same name"]
@@ -99,6 +161,8 @@ mod inside {
             ("a signal to another process", libc::SYS_kill, [1, 0, 0, 0, 0, 0]),
             ("a signal to a thread of another", libc::SYS_tgkill, [1, 1, 0, 0, 0, 0]),
             ("typing into a terminal", libc::SYS_ioctl, [0, 0x5412, 0, 0, 0, 0]),
+            ("a virtual machine", libc::SYS_ioctl, [0, 0xae01, 0, 0, 0, 0]),
+            ("memory for a guest", libc::SYS_ioctl, [0, 0x4020_ae46, 0, 0, 0, 0]),
             ("another copy of a descriptor", libc::SYS_fcntl, [0, i64::from(libc::F_DUPFD), 0, 0, 0, 0]),
         ];
         for &(what, number, arguments) in denied {
@@ -111,17 +175,17 @@ mod inside {
     fn what_copying_needs_works() {
         let file = tempfile::tempfile().expect("a file");
         confine();
-        let copied = thread::spawn(move || -> io::Result<(u64, [u8; 4])> {
+        let copied = thread::spawn(move || -> io::Result<(u8, [u8; 4])> {
             file.set_len(1 << 20)?;
             file.write_all_at(b"data", 1 << 16)?;
             file.sync_data()?;
             let mut read = [0; 4];
             file.read_exact_at(&mut read, 1 << 16)?;
             let memory = vec![1_u8; 32 << 20];
-            Ok((file.metadata()?.len() + u64::from(memory[memory.len() / 2]), read))
+            Ok((memory[memory.len() / 2], read))
         });
         let copied = copied.join().expect("no panic").expect("files that are open can be used");
-        assert_eq!(copied, ((1 << 20) + 1, *b"data"));
+        assert_eq!(copied, (1, *b"data"));
         assert_eq!(File::open("/dev/null").unwrap_err().raw_os_error(), Some(libc::EPERM));
     }
 

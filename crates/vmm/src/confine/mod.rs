@@ -55,7 +55,10 @@ pub fn at_start() -> Result<(), ConfineError> {
     prctl::set_dumpable(false).map_err(kernel("keeping other processes out"))
 }
 
-/// Confines the process to the files that it has open. It holds for all threads, and can be entered once.
+/// Confines the process to the files that it has open. It can be entered once.
+///
+/// The filter holds for all threads, Landlock and the loss of capabilities for the one that calls and those that it starts.
+/// So there must be no others yet: the executor starts its own when there is something to write, which is later.
 ///
 /// # Errors
 ///
@@ -71,8 +74,6 @@ pub fn enter() -> Result<(), ConfineError> {
 }
 
 /// No path can be opened, made or removed, whatever the system call. Kernels without Landlock have the filter alone.
-///
-/// It holds for the calling thread and for those that it starts: all that carry out a command.
 fn give_up_paths() -> Result<(), RulesetError> {
     let everything = AccessFs::from_all(ABI::V5);
     let rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(everything)?;

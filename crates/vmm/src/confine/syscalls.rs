@@ -53,26 +53,16 @@ const THREAD: &[Pattern] = {
     &[Pattern { mask: shared, value: shared }]
 };
 
-/// Requests to drivers: all of KVM's, whose type is 0xae; of terminals, to ask for the settings and the size, but never to
-/// put in what seems to be typed; the size of a block device.
-const REQUESTS: &[Pattern] = &[
-    Pattern { mask: 0xff00, value: 0xae00 },
-    exactly(libc::TCGETS),
-    exactly(libc::TCGETS2),
-    exactly(libc::TIOCGWINSZ),
-    exactly(BLKGETSIZE64),
-];
+/// Requests to drivers: to let a virtual processor run; to ask for the settings and the size of a terminal, but never to put
+/// in what seems to be typed.
+const REQUESTS: &[Pattern] =
+    &[exactly(KVM_RUN), exactly(libc::TCGETS), exactly(libc::TCGETS2), exactly(libc::TIOCGWINSZ)];
 
-/// `linux/fs.h`: `_IOR(0x12, 114, size_t)`.
-const BLKGETSIZE64: u64 = 0x8008_1272;
+/// `linux/kvm.h`: `_IO(KVMIO, 0x80)`.
+const KVM_RUN: u64 = 0xae80;
 
-/// Locks of open files, and their flags.
-const FILE_COMMANDS: &[Pattern] = &[
-    exactly(libc::F_OFD_SETLK.unsigned_abs() as u64),
-    exactly(libc::F_OFD_GETLK.unsigned_abs() as u64),
-    exactly(libc::F_GETFL.unsigned_abs() as u64),
-    exactly(libc::F_GETFD.unsigned_abs() as u64),
-];
+/// Whether there is such a descriptor.
+const FILE_COMMANDS: &[Pattern] = &[exactly(libc::F_GETFD.unsigned_abs() as u64)];
 
 const fn any(name: &'static str, number: libc::c_long, why: &'static str) -> Allowed {
     Allowed { name, number, arguments: Arguments::Any, why }
@@ -83,26 +73,29 @@ const fn only(name: &'static str, number: libc::c_long, arguments: Arguments, wh
 }
 
 /// What is allowed. All else fails with `EPERM`; `clone3`, which cannot be looked into, with `ENOSYS`.
+///
+/// `docs/security.md` has this list too, and a test that both are the same.
 pub const ALLOWED: &[Allowed] = &[
     any("pread64", libc::SYS_pread64, "inputs are read"),
     any("pwrite64", libc::SYS_pwrite64, "outputs are written"),
-    any("lseek", libc::SYS_lseek, "holes of inputs are found"),
-    any("ftruncate", libc::SYS_ftruncate, "outputs get their length"),
-    any("fallocate", libc::SYS_fallocate, "outputs get their room"),
+    any("lseek", libc::SYS_lseek, "holes of inputs are found, and their ends"),
+    any("ftruncate", libc::SYS_ftruncate, "outputs get another length"),
     any("fdatasync", libc::SYS_fdatasync, "outputs get onto the medium"),
-    any("fstat", libc::SYS_fstat, "the length of an open file"),
-    any("statx", libc::SYS_statx, "the length of an open file, as the standard library asks for it"),
-    any("fstatfs", libc::SYS_fstatfs, "whether an output is in memory, where reserving room does not pay"),
-    only("fcntl", libc::SYS_fcntl, OneOf(1, FILE_COMMANDS), "locks of images"),
-    any("close", libc::SYS_close, "files are closed"),
-    any("read", libc::SYS_read, "a sandbox's answers"),
-    any("write", libc::SYS_write, "messages; a sandbox's doorbell"),
-    any("writev", libc::SYS_writev, "messages"),
+    only(
+        "fcntl",
+        libc::SYS_fcntl,
+        OneOf(1, FILE_COMMANDS),
+        "F_GETFD only: debug builds make sure that what is closed is open",
+    ),
+    any("close", libc::SYS_close, "files are closed, and with that their locks go"),
+    any("read", libc::SYS_read, "the doorbell of a guest that is a process"),
+    any("write", libc::SYS_write, "the answer to that doorbell; messages"),
+    any("writev", libc::SYS_writev, "what the C library says before it aborts"),
     only(
         "ioctl",
         libc::SYS_ioctl,
         OneOf(1, REQUESTS),
-        "KVM; the width of the terminal; the size of a block device",
+        "KVM_RUN; and a terminal's settings and size, to be asked for only",
     ),
     only("mmap", libc::SYS_mmap, OneOf(2, DATA), "memory that is not executed"),
     only("mprotect", libc::SYS_mprotect, OneOf(2, DATA), "memory that is not executed"),
@@ -113,28 +106,24 @@ pub const ALLOWED: &[Allowed] = &[
     only("clone", libc::SYS_clone, OneOf(0, THREAD), "threads, and no processes"),
     any("set_robust_list", libc::SYS_set_robust_list, "a thread begins"),
     any("rseq", libc::SYS_rseq, "a thread begins"),
-    any("sched_getaffinity", libc::SYS_sched_getaffinity, "how many processors there are"),
-    any("gettid", libc::SYS_gettid, "the watchdog's thread"),
+    any("sched_getaffinity", libc::SYS_sched_getaffinity, "a thread begins: where its stack is"),
+    any("gettid", libc::SYS_gettid, "a thread begins; the end by a signal"),
     any("getpid", libc::SYS_getpid, "the end by a signal"),
     any("futex", libc::SYS_futex, "threads wait for each other"),
     any("sched_yield", libc::SYS_sched_yield, "threads wait for each other"),
-    any("poll", libc::SYS_poll, "a sandbox is waited for"),
-    any("ppoll", libc::SYS_ppoll, "a sandbox is waited for"),
+    any("poll", libc::SYS_poll, "a guest that is a process is waited for"),
     any("pidfd_send_signal", libc::SYS_pidfd_send_signal, "the end of a guest that is a process"),
     any("waitid", libc::SYS_waitid, "the end of a guest that is a process"),
-    any("timer_create", libc::SYS_timer_create, "the watchdog"),
     any("timer_settime", libc::SYS_timer_settime, "the watchdog"),
     any("timer_delete", libc::SYS_timer_delete, "the watchdog"),
     any("clock_gettime", libc::SYS_clock_gettime, "the watchdog; progress"),
-    any("clock_nanosleep", libc::SYS_clock_nanosleep, "waiting"),
-    any("restart_syscall", libc::SYS_restart_syscall, "waiting goes on after a signal"),
+    any("restart_syscall", libc::SYS_restart_syscall, "waiting goes on after a stop"),
     any("rt_sigaction", libc::SYS_rt_sigaction, "the end by a signal"),
     any("rt_sigprocmask", libc::SYS_rt_sigprocmask, "a thread begins or ends"),
     any("rt_sigreturn", libc::SYS_rt_sigreturn, "a signal has been noted"),
     any("sigaltstack", libc::SYS_sigaltstack, "a thread begins or ends"),
-    only("kill", libc::SYS_kill, OwnProcess, "the end by a signal"),
-    only("tgkill", libc::SYS_tgkill, OwnProcess, "the end by a signal"),
-    any("getrandom", libc::SYS_getrandom, "the seed of a hash table"),
+    only("tgkill", libc::SYS_tgkill, OwnProcess, "the end by a signal, in this process only"),
+    any("getrandom", libc::SYS_getrandom, "the seed of a hash table: without one there is a panic"),
     any("exit", libc::SYS_exit, "a thread ends"),
     any("exit_group", libc::SYS_exit_group, "the end"),
 ];
