@@ -24,7 +24,7 @@ pub enum Error {
     #[error(transparent)]
     Image(#[from] ImageFailure),
     /// The guest is not to be trusted any more.
-    #[error("the guest was stopped: {0}")]
+    #[error("{}", stopped(.0))]
     Guest(#[from] GuestFault),
     /// What the guest asked for was not, or not all, done.
     #[error(transparent)]
@@ -47,6 +47,14 @@ impl From<ProcessError> for Error {
             ProcessError::Ended(GuestFault::Interrupted) => Self::Guest(GuestFault::Interrupted),
             error => Self::Process(error),
         }
+    }
+}
+
+/// Why a guest is not to be trusted. That the user has lost patience says nothing about it.
+fn stopped(fault: &GuestFault) -> String {
+    match fault {
+        GuestFault::Interrupted => fault.to_string(),
+        fault => format!("the guest was stopped: {fault}"),
     }
 }
 

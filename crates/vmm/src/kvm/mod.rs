@@ -89,7 +89,7 @@ impl KvmSandbox {
     ) -> Result<Self, KvmError> {
         let mut boot = *boot;
         boot.header.bell = BELL_STORE;
-        let vm = create_vm(kvm, &interrupted).doing("creating a machine")?;
+        let vm = create_vm(kvm).doing("creating a machine")?;
         // Three pages that some processors' KVM wants for itself, far above the guest's.
         vm.set_tss_address(0xfffb_d000).doing("placing the task state")?;
         let memory = memory(image, &boot).doing("making its memory")?;
@@ -148,10 +148,10 @@ pub fn open() -> Result<Kvm, KvmError> {
 }
 
 /// Creates a machine, whatever signals come meanwhile: none of them is a reason to do without one.
-fn create_vm(kvm: &Kvm, interrupted: &AtomicBool) -> Result<VmFd, kvm_ioctls::Error> {
+fn create_vm(kvm: &Kvm) -> Result<VmFd, kvm_ioctls::Error> {
     loop {
         match kvm.create_vm() {
-            Err(error) if error.errno() == nix::libc::EINTR && !interrupted.load(Ordering::Relaxed) => {}
+            Err(error) if error.errno() == nix::libc::EINTR => {}
             created => return created,
         }
     }
