@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use testkit::disk::{Disk, MIB};
 use testkit::outcome::Exit;
 use testkit::tool::{require_tool, with_own_mounts};
 
@@ -83,8 +84,9 @@ fn a_file_system_with_room_for_one() {
 #[test]
 fn a_limit_for_the_size_of_files() {
     let Some(_) = require_tool("prlimit") else { return };
-    let scene = Scene::new();
-    let run = scene.dd_under(&["prlimit", "--fsize=1000000"]);
+    // More than the file in memory that a guest which is a process begins with.
+    let scene = Scene::with(Disk::hole(70 * MIB));
+    let run = scene.dd_under(&["prlimit", &format!("--fsize={}", 64 * MIB)]);
     scene.assert_failed(&run, &["resizing 'out'", "File too large"]);
 }
 

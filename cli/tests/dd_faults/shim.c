@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -41,9 +42,15 @@ __attribute__((constructor)) static void begin(void) {
     }
 }
 
+/* What a sandbox has in memory, and has no name, is no image. Whoever may not ask any more has none to make. */
+static int is_nameless(int file) {
+    struct stat found;
+    return !fstat(file, &found) && !found.st_nlink;
+}
+
 /* Whether this call is one that something happens to. */
-static int is_struck(const char *name) {
-    if (!call || strcmp(call, name))
+static int is_struck(const char *name, int file) {
+    if (!call || strcmp(call, name) || is_nameless(file))
         return 0;
     int struck = atomic_fetch_add(&calls, 1) + 1 == at || at == 0;
     if (struck && stops)
@@ -55,7 +62,7 @@ static int is_struck(const char *name) {
 
 #define STRIKE(name)                                \
     do {                                            \
-        if (is_struck(#name) && number) {           \
+        if (is_struck(#name, file) && number) {           \
             errno = number;                         \
             return -1;                              \
         }                                           \
@@ -65,7 +72,7 @@ static int is_struck(const char *name) {
 #define STRIKE_BYTES(name, count)                   \
     do {                                            \
         static _Thread_local int again;             \
-        if (is_struck(#name)) {                     \
+        if (is_struck(#name, file)) {                     \
             again = !again;                         \
             if (number && (at || again)) {          \
                 errno = number;                     \
