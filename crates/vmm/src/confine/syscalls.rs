@@ -53,13 +53,35 @@ const THREAD: &[Pattern] = {
     &[Pattern { mask: shared, value: shared }]
 };
 
-/// Requests to drivers: to let a virtual processor run; to ask for the settings and the size of a terminal, but never to put
-/// in what seems to be typed.
-const REQUESTS: &[Pattern] =
-    &[exactly(KVM_RUN), exactly(libc::TCGETS), exactly(libc::TCGETS2), exactly(libc::TIOCGWINSZ)];
+/// Requests to drivers: to let a virtual processor run, and to make a machine for a guest that decompresses; to ask for the
+/// settings and the size of a terminal, but never to put in what seems to be typed.
+const REQUESTS: &[Pattern] = &[
+    exactly(KVM_RUN),
+    exactly(KVM_CREATE_VM),
+    exactly(KVM_SET_TSS_ADDR),
+    exactly(KVM_SET_USER_MEMORY_REGION),
+    exactly(KVM_CREATE_VCPU),
+    exactly(KVM_GET_VCPU_MMAP_SIZE),
+    exactly(KVM_SET_CPUID2),
+    exactly(KVM_GET_SREGS),
+    exactly(KVM_SET_SREGS),
+    exactly(KVM_SET_REGS),
+    exactly(libc::TCGETS),
+    exactly(libc::TCGETS2),
+    exactly(libc::TIOCGWINSZ),
+];
 
-/// `linux/kvm.h`: `_IO(KVMIO, 0x80)`.
+// `linux/kvm.h`, with the lengths of what they take on x86-64.
+const KVM_CREATE_VM: u64 = 0xae01;
+const KVM_GET_VCPU_MMAP_SIZE: u64 = 0xae04;
+const KVM_CREATE_VCPU: u64 = 0xae41;
+const KVM_SET_USER_MEMORY_REGION: u64 = 0x4020_ae46;
+const KVM_SET_TSS_ADDR: u64 = 0xae47;
 const KVM_RUN: u64 = 0xae80;
+const KVM_SET_REGS: u64 = 0x4090_ae82;
+const KVM_GET_SREGS: u64 = 0x8138_ae83;
+const KVM_SET_SREGS: u64 = 0x4138_ae84;
+const KVM_SET_CPUID2: u64 = 0x4008_ae90;
 
 /// Whether there is such a descriptor.
 const FILE_COMMANDS: &[Pattern] = &[exactly(libc::F_GETFD.unsigned_abs() as u64)];
@@ -95,7 +117,7 @@ pub const ALLOWED: &[Allowed] = &[
         "ioctl",
         libc::SYS_ioctl,
         OneOf(1, REQUESTS),
-        "KVM_RUN; and a terminal's settings and size, to be asked for only",
+        "a guest runs, or is made to decompress, in a machine; a terminal's settings and size, to be asked for only",
     ),
     only("mmap", libc::SYS_mmap, OneOf(2, DATA), "memory that is not executed"),
     only("mprotect", libc::SYS_mprotect, OneOf(2, DATA), "memory that is not executed"),
@@ -114,6 +136,7 @@ pub const ALLOWED: &[Allowed] = &[
     any("poll", libc::SYS_poll, "a guest that is a process is waited for"),
     any("pidfd_send_signal", libc::SYS_pidfd_send_signal, "the end of a guest that is a process"),
     any("waitid", libc::SYS_waitid, "the end of a guest that is a process"),
+    any("timer_create", libc::SYS_timer_create, "the watchdog"),
     any("timer_settime", libc::SYS_timer_settime, "the watchdog"),
     any("timer_delete", libc::SYS_timer_delete, "the watchdog"),
     any("clock_gettime", libc::SYS_clock_gettime, "the watchdog; progress"),
