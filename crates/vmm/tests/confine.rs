@@ -161,8 +161,8 @@ mod inside {
             ("a signal to another process", libc::SYS_kill, [1, 0, 0, 0, 0, 0]),
             ("a signal to a thread of another", libc::SYS_tgkill, [1, 1, 0, 0, 0, 0]),
             ("typing into a terminal", libc::SYS_ioctl, [0, 0x5412, 0, 0, 0, 0]),
-            ("a virtual machine", libc::SYS_ioctl, [0, 0xae01, 0, 0, 0, 0]),
-            ("memory for a guest", libc::SYS_ioctl, [0, 0x4020_ae46, 0, 0, 0, 0]),
+            ("a device in a virtual machine", libc::SYS_ioctl, [0, 0xc00c_aee0, 0, 0, 0, 0]),
+            ("the length of a device", libc::SYS_ioctl, [0, 0x8008_1272, 0, 0, 0, 0]),
             ("another copy of a descriptor", libc::SYS_fcntl, [0, i64::from(libc::F_DUPFD), 0, 0, 0, 0]),
         ];
         for &(what, number, arguments) in denied {
