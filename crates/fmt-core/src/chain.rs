@@ -36,6 +36,18 @@ impl<D: DiskMap> Chain<D> {
         self.layers.push(backing);
         Ok(())
     }
+
+    /// The extent that holds byte `at` in the disk itself, whatever is behind it.
+    ///
+    /// # Errors
+    ///
+    /// As [`extent_at`](DiskMap::extent_at).
+    pub fn own_extent_at(&mut self, at: u64) -> Result<Extent, Error> {
+        match self.layers.first_mut() {
+            Some(top) => top.extent_at(at),
+            None => Err(Error::new(ErrorKind::Corrupt, at, "a disk without a layer")),
+        }
+    }
 }
 
 impl<D: DiskMap> DiskMap for Chain<D> {

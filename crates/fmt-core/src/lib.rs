@@ -16,6 +16,7 @@
 //! | [`format`](mod@format) | [`Format`]: the formats by name |
 //! | [`mod@probe`] | [`probe()`]: which format a file's first bytes show |
 //! | [`error`] | [`Error`]: a kind to match on, the place, and words for a person |
+//! | [`setting`] | [`Setting`]: options of outputs as text |
 //! | [`math`] | sectors, and arithmetic that says when it overflows |
 //! | `testing` | what readers and writers promise, checked; behind the feature of that name |
 //!
@@ -41,6 +42,7 @@ pub mod format;
 pub mod growth;
 pub mod math;
 pub mod probe;
+pub mod setting;
 pub mod step;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -55,5 +57,6 @@ pub use format::Format;
 pub use growth::Growth;
 pub use math::{SECTOR, round_up_to_sector};
 pub use probe::probe;
+pub use setting::{Setting, SettingError};
 pub use step::{DiskPlan, PackingPlan, Step, StepSink};
 pub use window::Window;

@@ -114,7 +114,7 @@ impl Clusters {
         Ok(())
     }
 
-    /// Stores cluster `index` of the disk, compressed to `bytes`, fewer than it has.
+    /// Stores cluster `index` of the disk, compressed to the `len` bytes at `source`, fewer than it has.
     pub(crate) fn pack<S: StepSink>(
         &mut self,
         outputs: &Outputs<'_, S>,

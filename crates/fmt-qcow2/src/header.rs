@@ -55,6 +55,13 @@ pub struct Table {
     pub entries: u32,
 }
 
+impl Table {
+    /// The length in bytes of a table of L1 entries.
+    pub(crate) const fn l1_len(self) -> u64 {
+        self.entries as u64 * L1_ENTRY_LEN
+    }
+}
+
 /// An image's header. Whatever it says has been checked: see [`read`](Self::read).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -290,16 +297,23 @@ fn snapshots<S: ReadAt + ?Sized>(source: &S, raw: &RawHeader, geometry: Geometry
 }
 
 fn l1(raw: &RawHeader, geometry: Geometry) -> Result<Table, Error> {
-    let (offset, entries) = (raw.l1_offset.get(), raw.l1_entries.get());
-    let len = u64::from(entries) * L1_ENTRY_LEN;
-    if len > MAX_L1_LEN {
+    let table = Table { offset: raw.l1_offset.get(), entries: raw.l1_entries.get() };
+    if table.l1_len() > MAX_L1_LEN {
         return Err(too_large(at!(l1_entries), "the L1 table"));
     }
-    check_place(geometry, offset, len, at!(l1_offset), "the L1 table's offset is invalid")?;
-    if u64::from(entries) < geometry.l1_entries(raw.size.get()) {
+    check_place(geometry, table.offset, table.l1_len(), at!(l1_offset), "the L1 table's offset is invalid")?;
+    if u64::from(table.entries) < geometry.l1_entries(raw.size.get()) {
         return Err(corrupt(at!(l1_entries), "the L1 table is too small for the disk"));
     }
-    Ok(Table { offset, entries })
+    Ok(table)
+}
+
+/// Checks the L1 table of the snapshot whose entry is at byte `at`.
+pub(crate) fn check_snapshot_l1(table: Table, geometry: Geometry, at: u64) -> Result<(), Error> {
+    if table.l1_len() > MAX_L1_LEN {
+        return Err(too_large(at, "the L1 table of a snapshot"));
+    }
+    check_place(geometry, table.offset, table.l1_len(), at, "the offset of a snapshot's L1 table is invalid")
 }
 
 /// A table begins where a cluster can, and ends below 2<sup>63</sup>.

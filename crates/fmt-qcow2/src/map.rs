@@ -4,10 +4,11 @@ use fmt_core::{DiskMap, Error, ErrorKind, Extent, FileId, ReadAt, Source, Window
 
 use crate::entry::Rules;
 use crate::geometry::Geometry;
-use crate::header::Header;
+use crate::header::{self, Header, Table};
 use crate::limits::{L1_WINDOW, L2_WINDOW};
 use crate::raw::{L1_ENTRY_LEN, OFFSET_MASK};
 use crate::run::Places;
+use crate::snapshot::{self, Wanted};
 use crate::zeroed;
 
 /// A qcow2 disk.
@@ -25,6 +26,8 @@ pub struct Qcow2Map<S> {
     source: S,
     file: FileId,
     header: Header,
+    /// The L1 table that is looked at. It ends below 2^63.
+    l1_table: Table,
     rules: Rules,
     /// The file that has the data, and its length in bytes: the image itself or its external data file.
     data: Option<(FileId, u64)>,
@@ -52,7 +55,8 @@ impl<S: ReadAt> Qcow2Map<S> {
         let data = header.data_file().is_none().then(|| (file, source.file_len()));
         let rules = Rules::of(&header);
         let (l1, l2) = (Window::new(L1_WINDOW), Window::new(L2_WINDOW));
-        Ok(Self { source, file, header, rules, data, l1, l2 })
+        let l1_table = header.l1();
+        Ok(Self { source, file, header, l1_table, rules, data, l1, l2 })
     }
 
     /// The image's header.
@@ -76,6 +80,20 @@ impl<S: ReadAt> Qcow2Map<S> {
         }
     }
 
+    /// Shows the disk as an internal snapshot has it, instead of as it is now. As in `qemu-img`, it has the size that it has
+    /// now: what a snapshot does not have of it is not allocated.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::UnsupportedFeature`] where there is no such snapshot, [`ErrorKind::TooLarge`] and [`ErrorKind::Corrupt`]
+    /// for an L1 table as no image has one, and those of reading.
+    pub fn show_snapshot(&mut self, wanted: Wanted<'_>) -> Result<(), Error> {
+        let (table, at) = snapshot::find(&self.source, self.header.snapshots(), wanted)?;
+        header::check_snapshot_l1(table, self.geometry(), at)?;
+        self.l1_table = table;
+        Ok(())
+    }
+
     fn geometry(&self) -> Geometry {
         self.rules.geometry
     }
@@ -88,9 +106,9 @@ impl<S: ReadAt> Qcow2Map<S> {
     fn l1_entry(&mut self, at: u64) -> Result<L1Entry, Error> {
         let reach = self.geometry().l2_reach();
         let (index, within) = (at / reach, at % reach);
-        // The table ends below 2^63 and has an entry for every byte of the disk.
-        let entry_at = self.header.l1().offset + index * L1_ENTRY_LEN;
-        if entry_at >= self.source.file_len() {
+        let table = self.l1_table;
+        let entry_at = table.offset.saturating_add(index * L1_ENTRY_LEN);
+        if index >= table.entries.into() || entry_at >= self.source.file_len() {
             return Ok(L1Entry::Absent(self.header.virtual_size() - at));
         }
         let entry = u64::from_be_bytes(zeroed::read(&mut self.l1, &self.source, entry_at)?);
@@ -110,9 +128,11 @@ impl<S: ReadAt> Qcow2Map<S> {
         if self.source.file_len() - entry_at < L1_ENTRY_LEN {
             return Ok(0);
         }
-        let (entries, _) = self.l1.look(&self.source, entry_at, size_of::<u64>())?.as_chunks();
+        let left = self.l1_table.l1_len() - (entry_at - self.l1_table.offset);
+        let seen = self.l1.look(&self.source, entry_at, size_of::<u64>())?;
+        let own = usize::try_from(left).ok().and_then(|own| seen.get(..own));
+        let (entries, _) = own.unwrap_or(seen).as_chunks();
         let empty = |entry: &&[u8; 8]| u64::from_be_bytes(**entry) & OFFSET_MASK == 0;
-        // What follows the table in the file is clipped off with the end of the disk.
         Ok(entries.iter().skip(1).take_while(empty).count() as u64)
     }
 

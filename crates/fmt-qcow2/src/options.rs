@@ -165,6 +165,15 @@ impl<'n> Options<'n> {
         Ok(self.geometry()?.block_len())
     }
 
+    /// The bytes that are compressed as a whole: a cluster.
+    ///
+    /// # Errors
+    ///
+    /// As [`max_len`](Self::max_len).
+    pub fn unit_len(&self) -> Result<u64, Error> {
+        Ok(self.geometry()?.cluster_size())
+    }
+
     /// The length in bytes of a file that holds a disk of `size` bytes, every cluster of it allocated. An external data
     /// file is apart: it has the disk's size, rounded up to clusters until the end.
     ///

@@ -6,6 +6,7 @@
 //! | module | layer |
 //! |---|---|
 //! | [`map`] | [`RawMap`]: where the disk's bytes are |
+//! | [`mod@settings`] | [`Options`], and [`SETTINGS`]: the same as text |
 //! | [`plan`] | [`RawPlan`]: the steps that write a disk |
 //!
 //! ```
@@ -26,6 +27,8 @@
 
 pub mod map;
 pub mod plan;
+pub mod settings;
 
 pub use map::RawMap;
 pub use plan::RawPlan;
+pub use settings::{Options, Preallocation, SETTINGS};

@@ -9,6 +9,7 @@
 //! | [`parent`] | [`Parent`]: what a differencing image says about its parent |
 //! | [`map`] | [`VhdMap`]: where the disk's bytes are |
 //! | [`plan`] | [`VhdPlan`]: the steps that write a disk |
+//! | [`mod@settings`] | [`SETTINGS`]: the options of a disk that is written, as text |
 //!
 //! A disk of 3 MiB with data in its second half is written, and read again:
 //!
@@ -65,6 +66,7 @@ pub mod map;
 pub mod parent;
 pub mod plan;
 pub mod raw;
+pub mod settings;
 mod table;
 #[cfg(test)]
 mod testing;
@@ -75,3 +77,4 @@ pub use header::Header;
 pub use map::VhdMap;
 pub use parent::Parent;
 pub use plan::{Options, Subformat, VhdPlan};
+pub use settings::SETTINGS;

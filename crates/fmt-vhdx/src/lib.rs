@@ -19,6 +19,7 @@
 //! | module | layer |
 //! |---|---|
 //! | [`layout`] | [`Options`], and where everything goes |
+//! | [`mod@settings`] | [`SETTINGS`]: options as text |
 //! | [`plan`] | [`VhdxPlan`]: the steps that write a disk |
 //!
 //! ```
@@ -82,6 +83,7 @@ pub mod plan;
 pub mod raw;
 pub mod region;
 pub mod replay;
+pub mod settings;
 
 pub use header::Header;
 pub use layout::{Options, Subformat};
@@ -92,3 +94,4 @@ pub use plan::VhdxPlan;
 pub use raw::Guid;
 pub use region::Regions;
 pub use replay::Replayed;
+pub use settings::SETTINGS;

@@ -13,6 +13,7 @@
 //! | `grains` | lookup in the grain directory and tables of one sparse extent |
 //! | [`map`] | [`VmdkMap`]: where the disk's bytes are |
 //! | [`options`] | [`Options`]: what a disk that is written is to be |
+//! | [`mod@settings`] | [`SETTINGS`]: the same as text |
 //! | [`plan`] | [`VmdkPlan`]: the steps that write a disk |
 //! | `sparse`, `stream` | the steps that write one extent |
 //! | `layout`, `text`, `head`, `tables`, `output` | what is written, and where |
@@ -64,6 +65,7 @@ pub mod options;
 mod output;
 pub mod plan;
 pub mod raw;
+pub mod settings;
 mod sparse;
 mod stream;
 mod tables;
@@ -74,3 +76,4 @@ pub use extent_line::{ExtentKind, ExtentLine};
 pub use map::VmdkMap;
 pub use options::{Adapter, ExtentFile, Options, Parent, Subformat};
 pub use plan::VmdkPlan;
+pub use settings::SETTINGS;

@@ -6,6 +6,7 @@ use core::fmt;
 use fmt_core::{Error, ErrorKind, Zeros};
 
 use crate::descriptor::CreateType;
+use crate::layout::GRAIN_LEN;
 
 /// What a VMDK is to be, beside its size.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +63,12 @@ impl<'n> Options<'n> {
             compat6: false,
             zeroed_grain: false,
         }
+    }
+
+    /// The bytes of the disk that are allocated together; `None` where all of it is.
+    #[must_use]
+    pub const fn block_len(&self) -> Option<u64> {
+        if self.subformat.is_flat() { None } else { Some(GRAIN_LEN) }
     }
 
     /// Refuses what contradicts itself, as `qemu-img` does.
