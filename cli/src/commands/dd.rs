@@ -8,7 +8,7 @@ use dd_window::{BlockCount, BlockSize, Blocks, OperandError};
 use fmt_core::Format;
 use guest_abi::dd::{FORMAT_NAME_LEN, NO_COUNT, Report, Request, SKIPPED_PAST_END};
 use vmm::files::FileKind;
-use vmm::{Files, GuestImage, Job, Limits, Sandboxes, confine, shown};
+use vmm::{Conduct, Files, GuestImage, Job, Limits, Sandboxes, confine, shown};
 use zerocopy::IntoBytes;
 
 use crate::args::DdArgs;
@@ -86,6 +86,7 @@ fn copy(
         request: request.as_bytes(),
         sandboxes,
         limits,
+        conduct: Conduct::default(),
         guest_time: GUEST_TIME,
         confine: confine::enter,
         interrupted: console.interrupted(),
@@ -98,7 +99,7 @@ fn limits(blocks: &Blocks) -> Limits {
     let disk = blocks.window(u64::MAX).output_len().unwrap_or(u64::MAX);
     let output_len = disk.saturating_add(disk / MIN_DISK_PER_TABLE).saturating_add(MAX_OVERHEAD);
     let read = disk.saturating_mul(MAX_READ_PER_BYTE).saturating_add(MAX_READ_AT_FIRST);
-    Limits { output_len, written: output_len, read, operations: MAX_OPERATIONS }
+    Limits { output_len, written: output_len, read, scanned: 0, packed: 0, operations: MAX_OPERATIONS }
 }
 
 /// What the operands say. Of a repeated one the last counts, but each must make sense.

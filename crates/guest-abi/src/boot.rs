@@ -48,11 +48,11 @@ pub const BELL_PIPE: u32 = 2;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FileEntry {
-    /// What may be done with it: [`ROLE_INPUT`] or [`ROLE_OUTPUT`].
+    /// What may be done with it: [`ROLE_INPUT`], [`ROLE_OUTPUT`] or [`ROLE_STAGE`].
     pub role: u32,
     /// What the host knows about it from the user: [`NAMED_DMG`] or 0.
     pub hints: u32,
-    /// An input's length in bytes as it was opened; 0 for an output.
+    /// An input's length in bytes as it was opened, or the stage's; 0 for an output.
     pub len: u64,
 }
 
@@ -61,6 +61,9 @@ pub const ROLE_INPUT: u32 = 1;
 
 /// The file is made, or emptied, by the first operation on it, and written.
 pub const ROLE_OUTPUT: u32 = 2;
+
+/// Memory that is written and read as a file. It has its length, and keeps it.
+pub const ROLE_STAGE: u32 = 3;
 
 /// The user's name for the file ends in `.dmg`, which is what `qemu-img` knows Apple's images by.
 pub const NAMED_DMG: u32 = 1;

@@ -75,23 +75,24 @@ pub const PANICKED: u32 = 4;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Record {
-    /// [`READ`], [`SET_LEN`], [`COPY`], [`ZERO`], [`WRITE`], [`OPEN`], [`EXPECT`] or [`DECODE`].
+    /// [`READ`], [`SET_LEN`], [`COPY`], [`ZERO`], [`WRITE`], [`OPEN`], [`EXPECT`], [`DECODE`], [`SCAN`] or [`PACK`].
     pub op: u32,
     /// The file that is read, sized or written.
     pub file: u32,
-    /// The file that a `COPY` or `DECODE` reads.
+    /// The file that a `COPY`, `DECODE` or `PACK` reads.
     pub src_file: u32,
-    /// How a `DECODE`'s unit is compressed: one of the `CODEC_` constants.
+    /// How a `DECODE`'s unit is compressed, or a `PACK`'s is to be: one of the `CODEC_` constants.
     pub codec: u32,
-    /// The byte offset to write at; of a `READ` or `OPEN`, in the data window.
+    /// The byte offset to write at; of a `READ`, `OPEN` or `SCAN`, in the data window.
     pub dst: u64,
     /// The byte offset to read at; of a `WRITE` or `OPEN`, in the data window.
     pub src: u64,
     /// How many bytes; of a `SET_LEN`, the length.
     pub len: u64,
-    /// How many bytes a `DECODE`'s unit takes in its file, at most.
+    /// How many bytes a `DECODE`'s unit takes in its file, at most; where in the data window a `PACK`'s answer goes, which
+    /// is that.
     pub packed_len: u32,
-    /// How many bytes it becomes.
+    /// How many bytes it becomes; the unit of a `SCAN` in bytes.
     pub unit_len: u32,
     /// How many of them come before the first that is wanted.
     pub skip: u32,
@@ -123,10 +124,12 @@ pub const OPEN: u32 = 6;
 pub const EXPECT: u32 = 7;
 
 /// A unit of compressed data, bytes `src`, `packed_len` of the input `src_file`, is decompressed, and `len` bytes of what
-/// it becomes, from `skip` on, go to byte `dst` of the output `file`. A unit that cannot be decompressed ends the command.
+/// it becomes, from `skip` on, go to byte `dst` of the output or the stage `file`. A unit that cannot be decompressed ends
+/// the command.
 pub const DECODE: u32 = 8;
 
-/// A deflate stream without a wrapper (RFC 1951), which fills the unit.
+/// A deflate stream without a wrapper (RFC 1951). Of a `DECODE`, it fills the unit; of a `PACK`, it looks back no further
+/// than 4 KiB.
 pub const CODEC_DEFLATE: u32 = 1;
 /// A deflate stream with zlib's header and checksum (RFC 1950), which may be shorter than the unit.
 pub const CODEC_ZLIB: u32 = 2;
@@ -138,6 +141,40 @@ pub const MAX_UNIT_LEN: u32 = 2 << 20;
 
 /// The most that a unit takes in its file, in bytes.
 pub const MAX_PACKED_LEN: u32 = 2 * MAX_UNIT_LEN;
+
+/// Where bytes `src`, `len` of the input `file` are other than zero: a bitmap, put into the data window at `dst`. It has a
+/// bit for every `unit_len` bytes of the range, the last of which may be fewer, lowest bit first: set if one of them is not
+/// zero. What the bits do not fill of the last byte is 0.
+///
+/// The host compares with zero, which tells it nothing of what the bytes mean.
+pub const SCAN: u32 = 9;
+
+/// The smallest unit of a [`SCAN`] in bytes; every unit is a multiple of it.
+pub const MIN_SCAN_UNIT: u32 = 512;
+
+/// How many bytes the answer to a [`SCAN`] of `len` bytes has.
+#[must_use]
+pub const fn scan_answer_len(len: u64, unit: u32) -> u64 {
+    len.div_ceil(unit as u64).div_ceil(8)
+}
+
+/// Bytes `src`, `len` of the file `src_file`, [`MAX_UNIT_LEN`] at most, compressed, to byte `dst` of the stage `file`, where
+/// there must be [`pack_room`] for them. The answer, put into the data window at `packed_len`, is a little-endian `u32`:
+/// how many bytes they became; [`PACKED_ZEROS`] if all of them are zero, and then nothing is written; 0 if there was no
+/// room.
+pub const PACK: u32 = 10;
+
+/// The answer to a `PACK` of zeros.
+pub const PACKED_ZEROS: u32 = u32::MAX;
+
+/// The length of the answer to a `PACK`.
+pub const PACK_ANSWER_LEN: u64 = 4;
+
+/// The room that must be left for `len` bytes that are compressed: what cannot be compressed becomes a little longer.
+#[must_use]
+pub const fn pack_room(len: u64) -> u64 {
+    len + len / 64 + 1024
+}
 
 /// The longest name of a file in an image, in bytes.
 pub const NAME_LEN: u64 = 4096;

@@ -12,6 +12,7 @@
 //! | [`decode`] | what a decoder is given, and what it answers |
 //! | [`identity`] | what a new image is called and when it was made |
 //! | [`loader`] | how the sandbox that is a process comes to be |
+//! | [`convert`] | the request and the report of `instar convert` |
 //! | [`dd`] | the request and the report of `instar dd` |
 //!
 //! All records are little-endian, as the one architecture they are for, without padding, and valid for any bytes:
@@ -23,6 +24,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "guests and their hosts have 64-bit addresses")]
 
 pub mod boot;
+pub mod convert;
 pub mod dd;
 pub mod decode;
 pub mod exchange;
@@ -31,7 +33,7 @@ pub mod layout;
 pub mod loader;
 
 /// The version of all that is defined here. A guest carries it in a note, [`NOTE_NAME`], and the host refuses another.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// The owner's name of the ELF note that holds [`ABI_VERSION`] as a little-endian `u32`.
 pub const NOTE_NAME: &str = "instar";

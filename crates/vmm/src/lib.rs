@@ -39,8 +39,8 @@ mod space;
 
 pub use choice::{Choice, Sandboxes};
 pub use error::{Error, Failed};
-pub use exec::{Limits, Observer};
-pub use files::{FileId, Files};
+pub use exec::{Conduct, Limits, Observer};
+pub use files::{FileId, Files, OutputOptions};
 pub use image::GuestImage;
 pub use ring::FailureKind;
 pub use sandbox::GuestFault;

@@ -11,7 +11,7 @@ use zerocopy::{FromBytes, FromZeros};
 use crate::choice::Sandboxes;
 use crate::confine::ConfineError;
 use crate::error::{Error, Failed, ImageFailure};
-use crate::exec::{DecoderSource, Executor, Limits, Observer};
+use crate::exec::{Conduct, DecoderSource, Executor, Limits, Observer};
 use crate::files::{FileId, Files};
 use crate::image::GuestImage;
 use crate::ring::{Ring, Said, data_window};
@@ -30,6 +30,8 @@ pub struct Job<'a> {
     pub sandboxes: &'a Sandboxes,
     /// The bounds of what it may ask for.
     pub limits: Limits,
+    /// How it is carried out.
+    pub conduct: Conduct,
     /// The processor time that each gets between two doorbells.
     pub guest_time: Duration,
     /// What this process gives up once all files are open: [`enter`](crate::confine::enter), save in tests that have
@@ -51,7 +53,8 @@ impl Job<'_> {
         observer: &mut dyn Observer,
     ) -> Result<Report, Failed> {
         let boot = boot_page(&files, self.request);
-        let mut executor = Executor::new(files, self.limits, self.confine, &self.interrupted, observer, self);
+        let executor = Executor::new(files, self.limits, self.confine, &self.interrupted, observer, self);
+        let mut executor = executor.with_conduct(self.conduct.clone());
         self.serve(&boot, &mut executor).map_err(|error| {
             let incomplete = executor.files().outputs_touched().map(ToOwned::to_owned).collect();
             Failed { error, incomplete }

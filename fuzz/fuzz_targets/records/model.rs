@@ -4,8 +4,8 @@ use core::ops::Range;
 use std::collections::BTreeMap;
 
 use guest_abi::exchange::{
-    CODEC_DEFLATE, CODEC_ZSTD, COPY, DATA_LEN, DECODE, EXPECT, MAX_PACKED_LEN, MAX_UNIT_LEN, READ, Record,
-    SET_LEN, WRITE, ZERO,
+    CODEC_DEFLATE, CODEC_ZSTD, COPY, DATA_LEN, DECODE, EXPECT, MAX_PACKED_LEN, MAX_UNIT_LEN, MIN_SCAN_UNIT,
+    READ, Record, SCAN, SET_LEN, WRITE, ZERO,
 };
 use vmm::Limits;
 
@@ -20,6 +20,7 @@ pub(crate) struct Model {
     limits: Limits,
     operations: u64,
     read: u64,
+    scanned: u64,
     written: u64,
     expects_units: bool,
     /// A unit could not be decompressed.
@@ -41,9 +42,9 @@ pub(crate) const OUTPUTS: [u32; 2] = [1, 3];
 impl Model {
     pub(crate) fn new(limits: Limits, inputs: BTreeMap<u32, Vec<u8>>) -> Self {
         let outputs = OUTPUTS.map(|number| (number, None)).into();
-        let (operations, read, written) = (0, 0, 0);
+        let (operations, read, scanned, written) = (0, 0, 0, 0);
         let (expects_units, is_broken) = (false, false);
-        Self { limits, operations, read, written, expects_units, is_broken, inputs, outputs }
+        Self { limits, operations, read, scanned, written, expects_units, is_broken, inputs, outputs }
     }
 
     pub(crate) fn operations(&self) -> u64 {
@@ -71,9 +72,10 @@ impl Model {
 
     /// Does all that a ring asks for, and returns what it reads; or nothing at all if it asks for what it may not.
     pub(crate) fn carry_out(&mut self, ring: &[Record]) -> Option<Vec<Read>> {
-        let mut ringing = Ringing { model: self.clone(), reads: Vec::new(), touched: Vec::new() };
+        let mut ringing = Ringing { model: self.clone(), reads: Vec::new(), scans: Vec::new(), touched: Vec::new() };
         ring.iter().try_for_each(|record| ringing.carry_out(record))?;
         *self = ringing.model;
+        ringing.reads.append(&mut ringing.scans);
         Some(ringing.reads)
     }
 }
@@ -82,6 +84,8 @@ impl Model {
 struct Ringing {
     model: Model,
     reads: Vec<Read>,
+    /// The answers that come after those.
+    scans: Vec<Read>,
     /// What this ring has written since the last length.
     touched: Vec<(u32, Range<usize>)>,
 }
@@ -93,7 +97,8 @@ impl Ringing {
         if record.op == DECODE {
             return self.decode(record);
         }
-        let Record { codec: 0, packed_len: 0, unit_len: 0, skip: 0, .. } = *record else { return None };
+        let Record { codec: 0, packed_len: 0, unit_len, skip: 0, .. } = *record else { return None };
+        allow(unit_len == 0 || record.op == SCAN)?;
         match *record {
             Record { op: READ, file, src_file: 0, dst, src, len, .. } => self.read(file, src, dst, len),
             Record { op: SET_LEN, file, src_file: 0, dst: 0, src: 0, len, .. } => self.set_len(file, len),
@@ -114,8 +119,23 @@ impl Ringing {
                 let len = usize::try_from(len).ok().filter(|_| len <= self.model.limits.written)?;
                 self.write(file, dst, &vec![0; len])
             }
+            Record { op: SCAN, file, src_file: 0, dst, src, len, .. } => self.scan(file, unit_len, src, dst, len),
             _ => None,
         }
+    }
+
+    fn scan(&mut self, file: u32, unit: u32, src: u64, dst: u64, len: u64) -> Option<()> {
+        let bytes = self.source(file, src, len)?;
+        allow(unit > 0 && unit % MIN_SCAN_UNIT == 0)?;
+        self.model.scanned += len;
+        allow(self.model.scanned <= self.model.limits.scanned)?;
+        let mut bits = vec![0; bytes.len().div_ceil(unit as usize).div_ceil(8)];
+        for (index, unit) in bytes.chunks(unit as usize).enumerate() {
+            bits[index / 8] |= u8::from(unit.iter().any(|&byte| byte != 0)) << (index % 8);
+        }
+        let at = range(dst, bits.len() as u64, DATA_LEN)?.start;
+        self.scans.push(Read { at, bytes: bits });
+        Some(())
     }
 
     fn read(&mut self, file: u32, src: u64, dst: u64, len: u64) -> Option<()> {

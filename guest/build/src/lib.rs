@@ -20,7 +20,8 @@ pub struct Guest {
 }
 
 /// Every guest there is.
-pub const GUESTS: &[Guest] = &[Guest { package: "guest-dd" }, Guest { package: "guest-decode" }];
+pub const GUESTS: &[Guest] =
+    &[Guest { package: "guest-convert" }, Guest { package: "guest-dd" }, Guest { package: "guest-decode" }];
 
 /// What turns a process into a guest's, where the sandbox is one.
 pub const LOADER: Guest = Guest { package: "guest-loader" };
@@ -42,6 +43,7 @@ pub const SOURCES: &[&str] = &[
     "crates/fmt-vmdk",
     "crates/guest-abi",
     "guest/build",
+    "guest/convert",
     "guest/dd",
     "guest/decode",
     "guest/ops",

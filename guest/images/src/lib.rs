@@ -3,6 +3,9 @@
 
 #![forbid(unsafe_code)]
 
+/// The guest of `instar convert`, an ELF file.
+pub static CONVERT: &[u8] = include_bytes!(env!("INSTAR_GUEST_CONVERT"));
+
 /// The guest of `instar dd`, an ELF file.
 pub static DD: &[u8] = include_bytes!(env!("INSTAR_GUEST_DD"));
 

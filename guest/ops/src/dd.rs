@@ -3,12 +3,14 @@
 use core::cell::Cell;
 
 use dd_window::{BlockCount, BlockSize, Blocks, OperandError};
-use fmt_core::{DiskMap, Error, ErrorKind, Extent, FileId, Format};
+use fmt_core::{DiskMap, Error, ErrorKind, Extent, FileId};
 use guest_abi::dd::{INPUT, NO_COUNT, OUTPUT, Report, Request, SKIPPED_PAST_END};
 
 use crate::host::InFile;
+use crate::output::{self, Options};
+use crate::request::format;
 use crate::units::Units;
-use crate::{Failure, Host, input, output};
+use crate::{Failure, Host, input};
 
 /// Plans the copy that `request` asks for.
 ///
@@ -18,16 +20,18 @@ use crate::{Failure, Host, input, output};
 /// has been asked of the output then, unless the input's tables turn out broken halfway.
 pub fn run<H: Host>(host: &H, request: &Request) -> Result<Report, Failure> {
     let blamed = Cell::new(FileId(INPUT));
-    let mut disk = input::open(host, FileId(INPUT), format(&request.input_format)?, &blamed)?;
+    let mut disk = input::open(host, FileId(INPUT), format(&request.input_format)?, None, &blamed)?;
     let format = format(&request.output_format)?.ok_or(Failure::BadRequest("no output format"))?;
+    let options = Options::new(format, &request.identity).in_file(FileId(OUTPUT))?;
 
     let virtual_size = disk.virtual_size();
     let window = blocks(request)?.window(virtual_size);
     let extents = disk.extents(window.range());
-    let extents = extents.map(|extent| extent.and_then(|e| moved(e, window.start())).in_file(blamed.get()));
+    let mut extents =
+        extents.map(|extent| extent.and_then(|e| moved(e, window.start())).in_file(blamed.get()));
     let sink = Units::new(host);
-    let written = output::write(&sink, FileId(OUTPUT), format, window.len(), &request.identity, extents);
-    written.map_err(|failure| sink.blamed().map_or(failure, |input| failure.in_file(input)))?;
+    let written = output::write(&sink, FileId(OUTPUT), &options, window.len(), &mut extents);
+    written.map_err(|failure| sink.blame(failure))?;
 
     let flags = if window.skip_past_end() { SKIPPED_PAST_END } else { 0 };
     Ok(Report { virtual_size, window_len: window.len(), flags })
@@ -49,13 +53,4 @@ fn blocks(request: &Request) -> Result<Blocks, Failure> {
         })
     };
     parse().map_err(|_| Failure::BadRequest("a number of blocks is out of range"))
-}
-
-/// The format of that name, padded with zero bytes; `None` for no name.
-fn format(name: &[u8]) -> Result<Option<Format>, Failure> {
-    let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
-    if name.is_empty() {
-        return Ok(None);
-    }
-    Format::from_name(name).map(Some).ok_or(Failure::BadRequest("unknown format"))
 }

@@ -1,6 +1,8 @@
 //! What a command can ask of its host.
 
-use fmt_core::{Error, FileId, ReadAt, StepSink};
+use alloc::vec::Vec;
+
+use fmt_core::{Codec, Error, FileId, ReadAt, StepSink};
 use guest_abi::exchange;
 
 /// The other side of the wall: it reads inputs and, as a [`StepSink`], carries out plans.
@@ -25,12 +27,67 @@ pub trait Host: StepSink {
     /// Says that units of compressed data may come. To be called before the first step, or there must not be any.
     fn expect_units(&self);
 
+    /// Says where inputs are other than zero: `answer` becomes what is told of each of `scans`, one behind the other. That is
+    /// a bit for every `unit` bytes of the range, the last of which may be fewer, lowest bit first and in whole bytes: set if one
+    /// of them is not zero.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Io`](fmt_core::ErrorKind::Io) when a range does not lie inside the file.
+    fn scan(&self, scans: &[Scan], unit: u32, answer: &mut Vec<u8>) -> Result<(), Error>;
+
+    /// Compresses `units` into the file `stage`, and tells in `lens` what became of each.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Io`](fmt_core::ErrorKind::Io) when a unit does not lie inside its file, or the stage has no room;
+    /// [`ErrorKind::UnsupportedFeature`](fmt_core::ErrorKind::UnsupportedFeature) for a codec that it does not know.
+    fn pack(&self, units: &[Pack], codec: Codec, stage: FileId, lens: &mut Vec<Packed>) -> Result<(), Error>;
+
+    /// Waits until all that was asked for has been done.
+    fn settle(&self);
+
     /// Fills `buf` with the bytes of the input `file` that start at byte `offset`.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Io`](fmt_core::ErrorKind::Io) when the range does not lie inside the file.
     fn read_exact_at(&self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<(), Error>;
+}
+
+/// A part of an input that is to be compared with zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scan {
+    /// The input.
+    pub file: FileId,
+    /// The first byte.
+    pub offset: u64,
+    /// How many bytes, of which there is one at least.
+    pub len: u64,
+}
+
+/// Bytes that are to be compressed as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pack {
+    /// The file that holds them: an input or the stage.
+    pub file: FileId,
+    /// The first byte.
+    pub offset: u64,
+    /// How many bytes, of which there is one at least.
+    pub len: u32,
+    /// Where they go in the stage: there is room for what cannot be compressed.
+    pub dst: u64,
+}
+
+/// What became of bytes that were to be compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packed {
+    /// So many bytes in the stage.
+    Len(u32),
+    /// All of them are zero.
+    Zeros,
+    /// There was no room for it.
+    No,
 }
 
 /// One input of a host, as the format crates read it.

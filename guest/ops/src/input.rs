@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 
 use fmt_core::{Chain, DiskMap, Error, ErrorKind, Extent, FileId, Format, ReadAt, probe};
-use fmt_qcow2::Qcow2Map;
+use fmt_qcow2::{Qcow2Map, Wanted};
 use fmt_raw::RawMap;
 use fmt_vhd::VhdMap;
 use fmt_vhdx::VhdxMap;
@@ -20,26 +20,29 @@ use parent::Identity;
 /// A disk, and the disks behind it.
 pub type Disk<'h> = Chain<Layer<'h>>;
 
-/// Opens the input `file` as `format`, or as whatever it shows, with its backing images.
+/// Opens the input `file` as `format`, or as whatever it shows, with its backing images. Of the file itself, it is the
+/// internal `snapshot`, if one is given.
 ///
 /// Where one of the images turns out to be broken later, `blamed` says which.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::UnsupportedFormat`] for a format that is known and cannot be read, [`ErrorKind::WrongParent`] for a backing
+/// [`ErrorKind::UnsupportedFormat`] for a format that is known and cannot be read,
+/// [`ErrorKind::UnsupportedFeature`] for a snapshot in a format that has none or that is not there, [`ErrorKind::WrongParent`] for a backing
 /// image that is not what it was when an image was put on it, and those of the formats.
 pub fn open<'h, H: Host>(
     host: &'h H,
     file: FileId,
     format: Option<Format>,
+    snapshot: Option<Wanted<'_>>,
     blamed: &'h Cell<FileId>,
 ) -> Result<Disk<'h>, Failure> {
     let layer = |file, map| Layer { file, map, blamed };
-    let Image { map, mut backing, mut has_units, .. } = open_one(host, file, format)?;
+    let Image { map, mut backing, mut has_units, .. } = open_one(host, file, format, snapshot)?;
     let mut disk = Chain::new(layer(file, map));
     while let Some(Backing { from, name, format, known_as }) = backing.take() {
         let file = host.open(from, &name).in_file(from)?;
-        let image = open_one(host, file, format)?;
+        let image = open_one(host, file, format, None)?;
         image.identity.check(&known_as).in_file(file)?;
         disk.push(layer(file, image.map)).in_file(file)?;
         backing = image.backing;
@@ -88,14 +91,24 @@ impl DiskMap for Layer<'_> {
     }
 }
 
-fn open_one<'h, H: Host>(host: &'h H, file: FileId, format: Option<Format>) -> Result<Image<'h>, Failure> {
+fn open_one<'h, H: Host>(
+    host: &'h H,
+    file: FileId,
+    format: Option<Format>,
+    snapshot: Option<Wanted<'_>>,
+) -> Result<Image<'h>, Failure> {
     let input = HostFile::new(host, file);
-    match format.map_or_else(|| probe_input(&input), Ok).in_file(file)? {
+    let format = format.map_or_else(|| probe_input(&input), Ok).in_file(file)?;
+    if snapshot.is_some() && format != Format::Qcow2 {
+        let what = "an internal snapshot in a format other than qcow2";
+        return Err(Error::new(ErrorKind::UnsupportedFeature, 0, what)).in_file(file);
+    }
+    match format {
         Format::Raw => {
             let map = RawMap::new(file, input.file_len()).in_file(file)?;
             Ok(Image { map: Box::new(map), identity: Identity::None, backing: None, has_units: false })
         }
-        Format::Qcow2 => open_qcow2(host, input),
+        Format::Qcow2 => open_qcow2(host, input, snapshot),
         Format::Vmdk => open_vmdk(host, input),
         Format::Vpc => open_vhd(input),
         Format::Vhdx => open_vhdx(input),
@@ -104,9 +117,16 @@ fn open_one<'h, H: Host>(host: &'h H, file: FileId, format: Option<Format>) -> R
     .in_file(file)
 }
 
-fn open_qcow2<'h, H: Host>(host: &'h H, input: HostFile<'h, H>) -> Result<Image<'h>, Error> {
+fn open_qcow2<'h, H: Host>(
+    host: &'h H,
+    input: HostFile<'h, H>,
+    snapshot: Option<Wanted<'_>>,
+) -> Result<Image<'h>, Error> {
     let file = input.id();
     let mut map = Qcow2Map::new(input, file)?;
+    if let Some(wanted) = snapshot {
+        map.show_snapshot(wanted)?;
+    }
     if let Some(name) = map.needs_data_file() {
         let data = host.open(file, name)?;
         map.set_data_file(data, host.file_len(data));

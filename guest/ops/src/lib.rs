@@ -10,7 +10,10 @@
 //! | [`output`] | an output of any format, written from extents |
 //! | [`units`] | compressed units, on their way between the two |
 //! | [`decode`] | decompression: what a decoder does |
+//! | [`sieve`] | which of a disk's data is zeros |
+//! | `request` | what the requests of several commands have in common |
 //! | [`dd`] | `instar dd` |
+//! | [`convert`] | `instar convert` |
 //! | `testing` | a host that is memory, behind the feature of that name |
 
 #![no_std]
@@ -21,13 +24,16 @@ extern crate std;
 
 extern crate alloc;
 
+pub mod convert;
 pub mod dd;
 pub mod decode;
 pub mod host;
 pub mod input;
 pub mod output;
+mod request;
+pub mod sieve;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod units;
 
-pub use host::{Failure, Host, HostFile};
+pub use host::{Failure, Host, HostFile, Pack, Packed, Scan};

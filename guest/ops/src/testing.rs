@@ -12,11 +12,12 @@ use std::vec;
 use std::vec::Vec;
 
 use fmt_core::testing::{Origin, Output};
-use fmt_core::{Compressed, Error, ErrorKind, FileId, ReadAt, Source, Step, StepSink};
-use guest_abi::exchange::{MAX_PACKED_LEN, MAX_UNIT_LEN};
+use fmt_core::{Codec, Compressed, Error, ErrorKind, FileId, ReadAt, Source, Step, StepSink};
+use guest_abi::exchange::{MAX_PACKED_LEN, MAX_UNIT_LEN, MIN_SCAN_UNIT, pack_room};
 
 use crate::Host;
 use crate::decode::Decoder;
+use crate::host::{Pack, Packed, Scan};
 
 /// Files in memory, numbered in the order in which they were added.
 #[derive(Debug, Default)]
@@ -34,6 +35,7 @@ pub struct MemoryHost {
 enum File {
     Input(Input),
     Output(RefCell<Output>),
+    Stage(RefCell<Vec<u8>>),
 }
 
 impl MemoryHost {
@@ -61,6 +63,13 @@ impl MemoryHost {
     #[must_use]
     pub fn with_output(mut self, max_len: u64) -> Self {
         self.files.push(File::Output(RefCell::new(Output::new(max_len))));
+        self
+    }
+
+    /// The host with one more file, which is written and read: the stage.
+    #[must_use]
+    pub fn with_stage(mut self, len: u64) -> Self {
+        self.files.push(File::Stage(RefCell::new(std::vec![0; place(len)])));
         self
     }
 
@@ -115,9 +124,48 @@ impl MemoryHost {
         part.map(<[u8]>::to_vec).ok_or(broken("a compressed cluster is shorter than what is in it"))
     }
 
+    fn is_stage(&self, file: FileId) -> bool {
+        matches!(self.files.get(file.0 as usize), Some(File::Stage(_)))
+    }
+
+    fn stage(&self, file: FileId) -> &RefCell<Vec<u8>> {
+        match self.files.get(file.0 as usize) {
+            Some(File::Stage(stage)) => stage,
+            other => panic!("{file:?} is the stage and is {other:?}"),
+        }
+    }
+
+    /// `len` bytes at `offset` of an input or the stage.
+    fn bytes(&self, file: FileId, offset: u64, len: u64) -> Vec<u8> {
+        if self.is_stage(file) {
+            return self.stage(file).borrow()[place(offset)..place(offset + len)].to_vec();
+        }
+        let mut bytes = std::vec![0; place(len)];
+        self.input(file).read_exact_at(offset, &mut bytes).expect("it is inside the file");
+        bytes
+    }
+
+    /// Does what `step` says of the stage.
+    fn put_into(&self, stage: &RefCell<Vec<u8>>, step: Step<'_>) {
+        let (dst, bytes) = match step {
+            Step::Write { dst, bytes, .. } => (dst, bytes.to_vec()),
+            Step::Fill { dst, len, source: Source::Zero, .. } => (dst, std::vec![0; place(len)]),
+            Step::Fill { dst, len, source: Source::Data { file, offset }, .. } => {
+                (dst, self.bytes(file, offset, len))
+            }
+            step => panic!("{step:?} of the stage"),
+        };
+        stage.borrow_mut()[place(dst)..][..bytes.len()].copy_from_slice(&bytes);
+    }
+
     fn check_source(&self, source: Source, len: u64) {
         if let Source::Data { file, offset } = source {
-            let inside = offset.checked_add(len).is_some_and(|end| end <= self.input(file).len);
+            let file_len = if self.is_stage(file) {
+                self.stage(file).borrow().len() as u64
+            } else {
+                self.input(file).len
+            };
+            let inside = offset.checked_add(len).is_some_and(|end| end <= file_len);
             assert!(inside, "{len} bytes at {offset} are not inside {file:?}");
         }
     }
@@ -140,6 +188,50 @@ impl Host for MemoryHost {
         self.expects_units.set(true);
     }
 
+    fn pack(&self, units: &[Pack], codec: Codec, stage: FileId, lens: &mut Vec<Packed>) -> Result<(), Error> {
+        lens.clear();
+        for unit in units {
+            assert!((1..=MAX_UNIT_LEN).contains(&unit.len), "{unit:?}");
+            let bytes = self.bytes(unit.file, unit.offset, unit.len.into());
+            if bytes.iter().all(|&byte| byte == 0) {
+                lens.push(Packed::Zeros);
+                continue;
+            }
+            let packed = compress(&bytes, codec);
+            let (room, dst) = (place(pack_room(unit.len.into())), place(unit.dst));
+            let mut stage = self.stage(stage).borrow_mut();
+            let free = &mut stage[dst..dst + room];
+            let fits = packed.len() <= room;
+            if fits {
+                free[..packed.len()].copy_from_slice(&packed);
+            }
+            lens.push(if fits {
+                Packed::Len(u32::try_from(packed.len()).expect("it fits"))
+            } else {
+                Packed::No
+            });
+        }
+        Ok(())
+    }
+
+    fn settle(&self) {}
+
+    fn scan(&self, scans: &[Scan], unit: u32, answer: &mut Vec<u8>) -> Result<(), Error> {
+        assert!(unit > 0 && unit.is_multiple_of(MIN_SCAN_UNIT), "a unit of {unit} bytes");
+        answer.clear();
+        for scan in scans {
+            self.check_source(Source::Data { file: scan.file, offset: scan.offset }, scan.len);
+            let starts = (0..scan.len).step_by(unit as usize);
+            let lens = starts.map(|start| (start, (scan.len - start).min(unit.into())));
+            let bits: Vec<bool> =
+                lens.map(|(start, len)| self.input(scan.file).has_data(scan.offset + start, len)).collect();
+            answer.extend(
+                bits.chunks(8).map(|bits| bits.iter().rev().fold(0, |byte, &bit| byte << 1 | u8::from(bit))),
+            );
+        }
+        Ok(())
+    }
+
     fn read_exact_at(&self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<(), Error> {
         if !buf.is_empty() {
             self.reads.set(self.reads.get() + 1);
@@ -157,9 +249,34 @@ impl StepSink for MemoryHost {
         if let Step::Fill { len, source, .. } = step {
             self.check_source(source, len);
         }
-        self.output_cell(file).borrow_mut().take(step);
+        if let Some(File::Stage(stage)) = self.files.get(file.0 as usize) {
+            self.put_into(stage, step);
+            return Ok(());
+        }
+        match step {
+            // The stage will hold something else soon.
+            Step::Fill { file, dst, len, source: Source::Data { file: from, offset } }
+                if self.is_stage(from) =>
+            {
+                let bytes = &self.bytes(from, offset, len);
+                self.output_cell(file).borrow_mut().take(Step::Write { file, dst, bytes });
+            }
+            step => self.output_cell(file).borrow_mut().take(step),
+        }
         self.steps.borrow_mut().push(std::format!("{step:?}"));
         Ok(())
+    }
+}
+
+fn place(at: u64) -> usize {
+    usize::try_from(at).expect("it is in memory")
+}
+
+fn compress(bytes: &[u8], codec: Codec) -> Vec<u8> {
+    match codec {
+        Codec::Zlib => miniz_oxide::deflate::compress_to_vec_zlib(bytes, 6),
+        Codec::Zstd => ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest),
+        _ => miniz_oxide::deflate::compress_to_vec(bytes, 6),
     }
 }
 
@@ -183,6 +300,12 @@ impl Input {
     #[must_use]
     pub fn with_hole(self, len: u64) -> Self {
         Self { len: self.len.saturating_add(len), ..self }
+    }
+
+    /// Whether one of the `len` bytes at `offset` is other than zero.
+    fn has_data(&self, offset: u64, len: u64) -> bool {
+        let place = |at: u64| usize::try_from(at).map_or(self.bytes.len(), |at| at.min(self.bytes.len()));
+        self.bytes[place(offset)..place(offset + len)].iter().any(|&byte| byte != 0)
     }
 
     /// The file under a name that ends in `.dmg`, or not.

@@ -5,7 +5,7 @@ use core::cell::Cell;
 use fmt_core::{Compressed, Error, ErrorKind, FileId, Source, Step, StepSink};
 use guest_abi::exchange::{MAX_PACKED_LEN, MAX_UNIT_LEN};
 
-use crate::Host;
+use crate::{Failure, Host};
 
 /// A sink that holds compressed units to what the host takes: they are not too large, and end with their file.
 #[derive(Debug)]
@@ -21,10 +21,10 @@ impl<'h, H: Host> Units<'h, H> {
         Self { host, blamed: Cell::new(None) }
     }
 
-    /// The input that the last error was about, if it was about one.
+    /// The failure, of the input that it is about.
     #[must_use]
-    pub fn blamed(&self) -> Option<FileId> {
-        self.blamed.get()
+    pub fn blame(&self, failure: Failure) -> Failure {
+        self.blamed.get().map_or(failure, |input| failure.in_file(input))
     }
 
     /// The unit without what its image says it has behind the end of the file: some say so of their last one.

@@ -37,7 +37,7 @@ fn host(images: impl IntoIterator<Item = Vec<u8>>) -> MemoryHost {
 /// All bytes of the disk that the first file shows as `format`.
 fn disk(host: &MemoryHost, format: Option<Format>) -> Result<Vec<u8>, Failure> {
     let blamed = Cell::new(TOP);
-    let mut chain = input::open(host, TOP, format, &blamed)?;
+    let mut chain = input::open(host, TOP, format, None, &blamed)?;
     let mut disk = vec![0; chain.virtual_size().try_into().unwrap()];
     let size = chain.virtual_size();
     for extent in chain.extents(0..size) {

@@ -3,14 +3,15 @@
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
-use fmt_core::{Error, ErrorKind, FileId, Source, Step, StepSink};
+use fmt_core::{Codec, Error, ErrorKind, FileId, Source, Step, StepSink};
 use guest_abi::boot::{BootPage, FileEntry, NAMED_DMG};
 use guest_abi::exchange::{
     COPY, DATA_AT, DATA_LEN, DECODE, EXPECT, FAILED, FINISHED, GO_ON, Head, MAX_RECORDS, NAME_LEN, OPEN,
-    READ, RECORDS_AT, REPORT_AT, Record, SET_LEN, TEXT_AT, TEXT_LEN, WRITE, ZERO,
+    PACK, PACK_ANSWER_LEN, PACKED_ZEROS, READ, RECORDS_AT, REPORT_AT, Record, SCAN, SET_LEN, TEXT_AT,
+    TEXT_LEN, WRITE, ZERO, scan_answer_len,
 };
 use guest_ops::decode::codec_number;
-use guest_ops::{Failure, Host};
+use guest_ops::{Failure, Host, Pack, Packed, Scan};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::{doorbell, exchange};
@@ -190,6 +191,64 @@ impl Host for Bell {
 
     fn expect_units(&self) {
         self.push(Record { op: EXPECT, ..Record::default() });
+    }
+
+    fn scan(&self, scans: &[Scan], unit: u32, answer: &mut Vec<u8>) -> Result<(), Error> {
+        let len = scans.iter().map(|scan| scan_answer_len(scan.len, unit)).fold(0, u64::saturating_add);
+        if len > DATA_LEN {
+            return Err(Error::new(ErrorKind::TooLarge, 0, "what is to be told of zeros"));
+        }
+        // Room for all answers in one piece, which nothing is put into before they have been taken.
+        let at = self.take(len);
+        let mut dst = at;
+        for &Scan { file, offset: src, len } in scans {
+            self.push(Record { op: SCAN, file: file.0, unit_len: unit, dst, src, len, ..Record::default() });
+            dst += scan_answer_len(len, unit);
+        }
+        self.ring();
+        answer.resize(len as usize, 0);
+        exchange::get(DATA_AT + at, answer);
+        Ok(())
+    }
+
+    fn pack(&self, units: &[Pack], codec: Codec, stage: FileId, lens: &mut Vec<Packed>) -> Result<(), Error> {
+        let len = units.len() as u64 * PACK_ANSWER_LEN;
+        if len > DATA_LEN {
+            return Err(Error::new(ErrorKind::TooLarge, 0, "what is to be compressed"));
+        }
+        let codec = codec_number(codec);
+        let at = self.take(len);
+        for (&Pack { file, offset: src, len, dst }, answer_at) in units.iter().zip((at as u32..).step_by(4)) {
+            let (file, src_file, len) = (stage.0, file.0, len.into());
+            let packed_len = answer_at;
+            self.push(Record {
+                op: PACK,
+                file,
+                src_file,
+                codec,
+                dst,
+                src,
+                len,
+                packed_len,
+                ..Record::default()
+            });
+        }
+        self.ring();
+        lens.clear();
+        for answer_at in (at..at + len).step_by(4) {
+            let mut answer = [0; 4];
+            exchange::get(DATA_AT + answer_at, &mut answer);
+            lens.push(match u32::from_le_bytes(answer) {
+                PACKED_ZEROS => Packed::Zeros,
+                0 => Packed::No,
+                len => Packed::Len(len),
+            });
+        }
+        Ok(())
+    }
+
+    fn settle(&self) {
+        self.ring();
     }
 
     fn read_exact_at(&self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<(), Error> {

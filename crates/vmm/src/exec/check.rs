@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use guest_abi::boot::FileEntry;
 use guest_abi::exchange::{
     CODEC_DEFLATE, CODEC_ZLIB, CODEC_ZSTD, COPY, DATA_LEN, DECODE, EXPECT, MAX_PACKED_LEN, MAX_UNIT_LEN,
-    NAME_LEN, OPEN, READ, Record, SET_LEN, WRITE, ZERO,
+    MIN_SCAN_UNIT, NAME_LEN, OPEN, PACK, PACK_ANSWER_LEN, READ, Record, SCAN, SET_LEN, WRITE, ZERO,
+    pack_room, scan_answer_len,
 };
 
 use super::fault::{ExecError, OperationFault as Fault};
-use super::operation::{Open, Operation, Part, Read, Source, Unit, Write};
+use super::operation::{Open, Operation, Pack, Packing, Part, Read, Scan, Source, Unit, Write};
 use crate::files::{FileId, Role};
 
 /// How much a guest may ask for, all in all. The host computes it from the user's request, not from the image.
@@ -24,6 +25,10 @@ pub struct Limits {
     pub written: u64,
     /// How many bytes the guest may read, or have decompressed.
     pub read: u64,
+    /// How many bytes of inputs may be compared with zero.
+    pub scanned: u64,
+    /// How many bytes may be compressed.
+    pub packed: u64,
     /// How many operations there may be.
     pub operations: u64,
 }
@@ -34,6 +39,10 @@ pub(super) struct Ledger {
     pub(super) operations: u64,
     /// Bytes into the data window, and into decoders.
     pub(super) read: u64,
+    /// Bytes compared with zero.
+    pub(super) scanned: u64,
+    /// Bytes compressed.
+    pub(super) packed: u64,
     /// Bytes into outputs.
     pub(super) written: u64,
     /// The outputs that have been given a length: the last one, in bytes.
@@ -74,10 +83,16 @@ impl Checker<'_> {
         if record.op == DECODE {
             return self.decode(record);
         }
+        unused("skip", record.skip)?;
+        if record.op == PACK {
+            return self.pack(record);
+        }
         unused("codec", record.codec)?;
         unused("packed_len", record.packed_len)?;
+        if record.op == SCAN {
+            return self.scan(record);
+        }
         unused("unit_len", record.unit_len)?;
-        unused("skip", record.skip)?;
         match record.op {
             READ => self.read(record),
             SET_LEN => self.set_len(record),
@@ -137,7 +152,7 @@ impl Checker<'_> {
     fn open(&self, record: &Record) -> Result<Operation, Fault> {
         let &Record { file, src: name_at, dst: window_at, len: name_len, .. } = record;
         unused("src_file", record.src_file)?;
-        let from = self.input(file)?.0;
+        let from = self.image(file)?;
         if !self.ledger.output_lens.is_empty() {
             return Err(Fault::NameTooLate);
         }
@@ -178,6 +193,7 @@ impl Checker<'_> {
         if !is_inside(skip.into(), some(len)?, unit_len.into()) {
             return Err(Fault::OutsideUnit { skip, len, unit_len });
         }
+        self.image(src_file)?;
         let from = self.source(src_file, src, packed_len.into())?;
         self.count_read(packed_len.into())?;
         let to = self.destination(file, dst, len)?;
@@ -185,6 +201,41 @@ impl Checker<'_> {
         let unit = Unit { file: from, src, packed_len, codec, unit_len };
         let len = u32::try_from(len).map_err(|_| Fault::OutsideUnit { skip, len, unit_len })?;
         Ok(Operation::Decode(Part { unit, skip, to, dst, len }))
+    }
+
+    fn scan(&mut self, record: &Record) -> Result<Operation, Fault> {
+        let &Record { file, unit_len: unit, src, dst: window_at, len, .. } = record;
+        unused("src_file", record.src_file)?;
+        let file = self.source(file, src, len)?;
+        if unit == 0 || !unit.is_multiple_of(MIN_SCAN_UNIT) {
+            return Err(Fault::ScanUnit(unit));
+        }
+        in_window(window_at, scan_answer_len(len, unit))?;
+        let allowed = self.limits.scanned;
+        self.ledger.scanned =
+            within(self.ledger.scanned, len, allowed).ok_or(Fault::TooMuchScanned(allowed))?;
+        Ok(Operation::Scan(Scan { file, src, len, unit: unit.into(), window_at }))
+    }
+
+    fn pack(&mut self, record: &Record) -> Result<Operation, Fault> {
+        let &Record { file, src_file, codec, dst, src, len, packed_len: window_at, .. } = record;
+        unused("unit_len", record.unit_len)?;
+        let packing = match codec {
+            CODEC_DEFLATE => Packing::Deflate,
+            CODEC_ZLIB => Packing::Zlib,
+            CODEC_ZSTD => Packing::Zstd,
+            codec => return Err(Fault::UnknownCodec(codec)),
+        };
+        let from = self.source(src_file, src, len)?;
+        if len > MAX_UNIT_LEN.into() {
+            return Err(Fault::PackTooLong(len));
+        }
+        let Role::Stage { .. } = self.role(file)? else { return Err(Fault::NotTheStage(file)) };
+        let to = self.destination(file, dst, pack_room(len))?;
+        in_window(window_at.into(), PACK_ANSWER_LEN)?;
+        let allowed = self.limits.packed;
+        self.ledger.packed = within(self.ledger.packed, len, allowed).ok_or(Fault::TooMuchPacked(allowed))?;
+        Ok(Operation::Pack(Pack { packing, from, src, len, to, dst, window_at: window_at.into() }))
     }
 
     fn write(&mut self, record: &Record, from: Source) -> Result<Operation, Fault> {
@@ -218,26 +269,39 @@ impl Checker<'_> {
 
     /// The output `file`, if it has been given a length by now that has room for `len` bytes at `offset`.
     fn destination(&self, file: u32, offset: u64, len: u64) -> Result<FileId, Fault> {
-        let id = self.output(file)?;
-        let &file_len = self.ledger.output_lens.get(&id).ok_or(Fault::NotSized(file))?;
+        let (id, file_len) = match self.role(file)? {
+            Role::Stage { len } => (FileId(file), len),
+            _ => {
+                let id = self.output(file)?;
+                (id, *self.ledger.output_lens.get(&id).ok_or(Fault::NotSized(file))?)
+            }
+        };
         if !is_inside(offset, some(len)?, file_len) {
             return Err(Fault::OutsideOutput { file, offset, len, file_len });
         }
         Ok(id)
     }
 
-    /// The input `file`, and its length.
+    /// The input or the stage `file`, and its length.
     fn input(&self, file: u32) -> Result<(FileId, u64), Fault> {
         match self.role(file)? {
-            Role::Input { len } => Ok((FileId(file), len)),
+            Role::Input { len } | Role::Stage { len } => Ok((FileId(file), len)),
             Role::Output => Err(Fault::NotAnInput(file)),
+        }
+    }
+
+    /// The input `file`.
+    fn image(&self, file: u32) -> Result<FileId, Fault> {
+        match self.role(file)? {
+            Role::Input { .. } => Ok(FileId(file)),
+            Role::Output | Role::Stage { .. } => Err(Fault::NotAnInput(file)),
         }
     }
 
     fn output(&self, file: u32) -> Result<FileId, Fault> {
         match self.role(file)? {
             Role::Output => Ok(FileId(file)),
-            Role::Input { .. } => Err(Fault::NotAnOutput(file)),
+            Role::Input { .. } | Role::Stage { .. } => Err(Fault::NotAnOutput(file)),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Who carries out the writes: the calling thread if there is little to do, several threads if there is much.
 
+use core::num::NonZeroUsize;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -8,16 +9,11 @@ use super::batch::Batches;
 use super::decoder::{Decoder, DecoderSource};
 use super::fault::ExecError;
 use super::mover::{Buffers, Mover, Stores};
-use super::operation::{Part, Write};
-use super::pieces::Pieces;
+use super::operation::Part;
+use super::pieces::{Piece, Pieces, Work};
 use super::progress::{Shift, Stopped, Ticker};
 use crate::error::Error;
 use crate::files::FileError;
-
-/// How many workers there are where there is much to do. File systems let one write at a time to a file, so that the
-/// second one's gain is to read, to decompress, and to be ready, while the first one writes; there is nothing left for a
-/// third.
-const WORKERS: usize = 2;
 
 /// From how many bytes on there is much to do. Below, starting threads costs what they gain.
 const MUCH: u64 = 64 << 20;
@@ -31,7 +27,7 @@ const SHORT: u64 = 1 << 20;
 /// The workers' memory and decoders, which are kept from ring to ring. The workers themselves live only while there is
 /// much to do.
 pub(super) struct Crew<'a> {
-    workers: [Worker; WORKERS],
+    workers: Vec<Worker>,
     source: &'a dyn DecoderSource,
     /// There will be no other decoders than there are.
     is_equipped: bool,
@@ -44,19 +40,17 @@ struct Worker {
     decoder: Option<Decoder>,
 }
 
-/// What is to be written, in any order.
-#[derive(Default)]
-pub(super) struct Work {
-    /// Bytes that are there.
-    pub(super) writes: Vec<Write>,
-    /// Bytes that have to be decompressed.
-    pub(super) parts: Vec<Part>,
-}
-
 impl<'a> Crew<'a> {
-    pub(super) fn new(source: &'a dyn DecoderSource) -> Self {
-        let worker = |()| Worker { buffers: Buffers::new(), decoder: None };
-        Self { workers: [(); WORKERS].map(worker), source, is_equipped: false }
+    /// A crew of so many workers.
+    pub(super) fn new(workers: NonZeroUsize, source: &'a dyn DecoderSource) -> Self {
+        let worker = || Worker { buffers: Buffers::new(), decoder: None };
+        let workers = core::iter::repeat_with(worker).take(workers.get()).collect();
+        Self { workers, source, is_equipped: false }
+    }
+
+    /// A crew of so many instead.
+    pub(super) fn of(self, workers: NonZeroUsize) -> Self {
+        Self::new(workers, self.source)
     }
 
     /// The one on the calling thread.
@@ -70,7 +64,7 @@ impl<'a> Crew<'a> {
         if self.source.starts_when_confined() || self.is_equipped {
             return Ok(());
         }
-        self.equip(if len < SHORT { 1 } else { WORKERS })?;
+        self.equip(if len < SHORT { 1 } else { self.workers.len() })?;
         self.is_equipped = true;
         Ok(())
     }
@@ -96,9 +90,9 @@ impl<'a> Crew<'a> {
     ) -> Result<(), ExecError> {
         let has_much_to_decode = work.len_of_parts() >= MUCH_TO_DECODE;
         if !work.parts.is_empty() {
-            self.equip(if has_much_to_decode { WORKERS } else { 1 })?;
+            self.equip(if has_much_to_decode { self.workers.len() } else { 1 })?;
         }
-        if has_much_to_decode || work.len_of_writes() >= MUCH {
+        if has_much_to_decode || work.len_of_others() >= MUCH || shift.is_paced() {
             return self.share_out(work, stores, shift, ticker);
         }
         let mut agenda = Agenda::new(work, stores);
@@ -138,24 +132,9 @@ impl<'a> Crew<'a> {
     }
 }
 
-impl Work {
-    pub(super) fn clear(&mut self) {
-        self.writes.clear();
-        self.parts.clear();
-    }
-
-    fn len_of_writes(&self) -> u64 {
-        self.writes.iter().map(|write| write.len).sum()
-    }
-
-    fn len_of_parts(&self) -> u64 {
-        self.parts.iter().map(|part| u64::from(part.len)).sum()
-    }
-}
-
 /// One thing to do.
 enum Task<'a> {
-    Move(Write),
+    Move(Piece<'a>),
     Decode(&'a [Part]),
 }
 
@@ -167,7 +146,7 @@ struct Agenda<'a> {
 
 impl<'a> Agenda<'a> {
     fn new(work: &'a Work, stores: Stores<'a>) -> Self {
-        Self { batches: Batches::new(&work.parts), pieces: Pieces::new(&work.writes, stores.files) }
+        Self { batches: Batches::new(&work.parts), pieces: Pieces::new(work, stores.files) }
     }
 
     /// The next for a worker that may be able to decompress.
@@ -192,7 +171,7 @@ impl Worker {
         while let Some(task) = claim(self.decoder.is_some()) {
             match (task?, &mut self.decoder) {
                 (Task::Move(piece), _) => mover.carry_out(piece)?,
-                (Task::Decode(parts), Some(decoder)) => decoder.carry_out(parts, stores.files, shift)?,
+                (Task::Decode(parts), Some(decoder)) => decoder.carry_out(parts, &mut mover)?,
                 (Task::Decode(_), None) => unreachable!("only who can decode claims that"),
             }
         }

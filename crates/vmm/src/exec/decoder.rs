@@ -6,9 +6,10 @@ use guest_abi::decode::{COUNT_AT, PACKED_AT, PLAIN_AT, UNITS_AT};
 use vm_memory::{Bytes, VolatileSlice};
 use zerocopy::{Immutable, IntoBytes};
 
-use super::batch::{Layout, Run, Strip};
+use super::batch::{Layout, Run};
+use super::mover::Mover;
 use super::operation::Part;
-use super::progress::{Shift, Stopped};
+use super::progress::Stopped;
 use crate::error::{Error, ImageFailure};
 use crate::files::Files;
 use crate::ring::{FailureKind, lengths};
@@ -38,22 +39,16 @@ impl Decoder {
     }
 
     /// Carries out the parts of one batch.
-    pub(super) fn carry_out(
-        &mut self,
-        parts: &[Part],
-        files: &Files,
-        shift: &Shift<'_>,
-    ) -> Result<(), Stopped> {
-        shift.go_on()?;
+    pub(super) fn carry_out(&mut self, parts: &[Part], mover: &mut Mover<'_>) -> Result<(), Stopped> {
+        let files = mover.stores.files;
+        mover.shift.go_on()?;
         let layout = Layout::of(parts);
         give(&self.sandbox.exchange(), &layout, files)?;
         self.sandbox.run()?;
         let exchange = self.sandbox.exchange();
         check(parts, &layout, &lengths(&exchange, &layout.units)?, files)?;
         for strip in layout.strips(parts) {
-            shift.go_on()?;
-            deliver(&exchange, strip, files)?;
-            shift.wrote(strip.len);
+            mover.deliver(&window(&exchange, PLAIN_AT + strip.at, strip.len), strip.to, strip.dst)?;
         }
         Ok(())
     }
@@ -83,12 +78,6 @@ fn check(parts: &[Part], layout: &Layout, lengths: &[Option<u32>], files: &Files
         return Err(ImageFailure { kind, file, is_input: true, at, what }.into());
     }
     Ok(())
-}
-
-/// Where decompressed bytes go: the one place that knows.
-fn deliver(exchange: &VolatileSlice<'_>, strip: Strip, files: &Files) -> Result<(), Stopped> {
-    let bytes = window(exchange, PLAIN_AT + strip.at, strip.len);
-    Ok(files.output(strip.to).write_all_from(&bytes, strip.dst)?)
 }
 
 fn put<T: IntoBytes + Immutable + ?Sized>(exchange: &VolatileSlice<'_>, at: u64, value: &T) {

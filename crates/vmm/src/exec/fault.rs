@@ -171,12 +171,27 @@ pub enum OperationFault {
         /// The length that the output was given last.
         file_len: u64,
     },
+    /// It would look for zeros in units that do not exist.
+    #[error("{0} bytes are no unit to look for zeros in")]
+    ScanUnit(u32),
+    /// It would write to what is not the stage.
+    #[error("file {0} is not the stage")]
+    NotTheStage(u32),
+    /// It would compress more at once than [`MAX_UNIT_LEN`](guest_abi::exchange::MAX_UNIT_LEN).
+    #[error("{0} bytes are too many to be compressed at once")]
+    PackTooLong(u64),
     /// The guest has asked for more operations than the request explains.
     #[error("more than the {0} operations allowed")]
     TooManyOperations(u64),
     /// The guest has read more than the request explains.
     #[error("more than the {0} bytes allowed would be read")]
     TooMuchRead(u64),
+    /// The guest has looked for zeros in more than the request explains.
+    #[error("more than the {0} bytes allowed would be looked through")]
+    TooMuchScanned(u64),
+    /// The guest has had more compressed than the request explains.
+    #[error("more than the {0} bytes allowed would be compressed")]
+    TooMuchPacked(u64),
     /// The guest has written more than the request explains.
     #[error("more than the {0} bytes allowed would be written")]
     TooMuchWritten(u64),

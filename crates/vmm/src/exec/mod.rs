@@ -10,20 +10,27 @@
 //! | `batch` | compressed units, cut into what a decoder does at a time |
 //! | `decoder` | the guests that decompress |
 //! | `taken` | what the guest put into its data window, taken out |
+//! | `scan` | where inputs are other than zero |
+//! | `pack` | compression |
+//! | `pieces` | what there is to do, cut into what one worker does at a time |
 //! | `crew` | the threads |
 //! | `mover` | how bytes get into an output |
-//! | `progress` | how far it is, and interruption |
+//! | `progress` | how far it is, how fast it may go, and interruption |
+//! | `conduct` | how a command is carried out, beside what it does |
 //! | `fault` | everything that can go wrong |
 
 mod batch;
 mod check;
+mod conduct;
 mod crew;
 mod decoder;
 mod fault;
 mod mover;
 mod operation;
+mod pack;
 mod pieces;
 mod progress;
+mod scan;
 mod taken;
 #[cfg(test)]
 mod tests;
@@ -36,13 +43,17 @@ use zerocopy::IntoBytes;
 
 pub use self::check::Limits;
 use self::check::{Ledger, check};
-use self::crew::{Crew, Work};
+pub use self::conduct::{Conduct, Salvaged};
+use self::crew::Crew;
 pub use self::decoder::DecoderSource;
 pub use self::fault::{ExecError, OperationFault};
 use self::mover::Stores;
 use self::operation::{Open, Operation, merge};
+use self::pack::Packet;
+use self::pieces::Work;
 pub use self::progress::Observer;
-use self::progress::{Shift, Ticker};
+use self::progress::{Pace, Shift, Ticker};
+use self::scan::Answer;
 use self::taken::Taken;
 use crate::confine::ConfineError;
 use crate::files::{FileId, Files};
@@ -54,6 +65,8 @@ use crate::files::{FileId, Files};
 pub struct Executor<'a> {
     files: Files,
     limits: Limits,
+    conduct: Conduct,
+    pace: Option<Pace>,
     /// To be called when all files are open.
     confine: fn() -> Result<(), ConfineError>,
     ledger: Ledger,
@@ -77,17 +90,27 @@ impl<'a> Executor<'a> {
         observer: &'a mut dyn Observer,
         decoders: &'a dyn DecoderSource,
     ) -> Self {
+        let conduct = Conduct::default();
         Self {
             files,
             limits,
             confine,
             ledger: Ledger::default(),
-            crew: Crew::new(decoders),
+            crew: Crew::new(conduct.workers, decoders),
+            pace: None,
+            conduct,
             taken: Taken::default(),
             interrupted,
             written: AtomicU64::new(0),
             ticker: Ticker::new(observer),
         }
+    }
+
+    /// The executor, carrying the command out in this way instead of the default one.
+    #[must_use]
+    pub fn with_conduct(self, conduct: Conduct) -> Self {
+        let (crew, pace) = (self.crew.of(conduct.workers), conduct.rate.map(Pace::new));
+        Self { conduct, crew, pace, ..self }
     }
 
     /// The files, as they are now.
@@ -123,43 +146,46 @@ impl<'a> Executor<'a> {
         let (operations, ledger) = check(records, &self.files.roles(), &self.limits, &self.ledger)?;
         self.ledger = ledger;
         self.ticker.plan(self.ledger.written);
-        let shift = Shift::new(self.interrupted, &self.written);
+        let shift = Shift::new(self.interrupted, &self.written, self.pace.as_ref());
         shift.go_on().map_err(|stopped| shift.error(stopped))?;
         self.taken.take(&operations, window)?;
 
         let mut work = Work::default();
         for operation in merge(operations) {
-            let stores = Stores { files: &self.files, taken: &self.taken };
+            let stores = Stores { files: &self.files, taken: &self.taken, conduct: &self.conduct };
             match operation {
                 Operation::Read(read) => self.crew.foreman(stores, &shift).answer(read, window)?,
                 Operation::Open(open) => answer_open(open, &mut self.files, &self.taken, window)?,
                 Operation::Write(write) => work.writes.push(write),
                 Operation::Decode(part) => work.parts.push(part),
+                Operation::Scan(scan) => work.scans.push(Answer::new(scan)),
+                Operation::Pack(pack) => work.packets.push(Packet::new(pack)),
                 Operation::Expect => self.crew.expect_parts(self.files.inputs_len())?,
                 Operation::SetLen { file, len } => {
-                    self.crew.carry_out(&work, stores, &shift, &mut self.ticker)?;
-                    work.clear();
+                    self.crew.carry_out(&work.take_writes(), stores, &shift, &mut self.ticker)?;
                     size_output(file, len, &mut self.files, self.confine)?;
                 }
             }
         }
-        let stores = Stores { files: &self.files, taken: &self.taken };
-        self.crew.carry_out(&work, stores, &shift, &mut self.ticker)
+        let stores = Stores { files: &self.files, taken: &self.taken, conduct: &self.conduct };
+        self.crew.carry_out(&work, stores, &shift, &mut self.ticker)?;
+        work.scans.iter().try_for_each(|answer| answer.tell(window))?;
+        work.packets.iter().try_for_each(|packet| packet.tell(window))
     }
 
-    /// Ends the command: everything is on the medium when this returns.
+    /// Ends the command: everything is on the medium when this returns, where that is [wanted](Conduct::sync).
     ///
     /// # Errors
     ///
     /// When there is an output that the guest has not made, or one that cannot be synced; when the user interrupted.
     pub fn finish(&mut self) -> Result<(), ExecError> {
-        let shift = Shift::new(self.interrupted, &self.written);
+        let shift = Shift::new(self.interrupted, &self.written, self.pace.as_ref());
         for output in self.files.outputs() {
             if !output.is_made() {
                 return Err(ExecError::OutputNeverMade(output.path().to_owned()));
             }
         }
-        for output in self.files.outputs() {
+        for output in self.files.outputs().filter(|_| self.conduct.sync) {
             shift.go_on().map_err(|stopped| shift.error(stopped))?;
             output.sync()?;
         }

@@ -1,12 +1,17 @@
 //! How bytes get into an output: the one place that knows.
 
+use guest_abi::exchange::PACKED_ZEROS;
 use vm_memory::{Bytes, VolatileSlice};
 
+use super::conduct::Conduct;
 use super::fault::ExecError;
-use super::operation::{Read, Source, Write};
+use super::operation::{Pack, Read, Source, Write};
+use super::pack::{self, Packer, Packet};
+use super::pieces::Piece;
 use super::progress::{Shift, Stopped};
+use super::scan::{Look, is_zero};
 use super::taken::Taken;
-use crate::files::{FileError, Files};
+use crate::files::{FileError, FileId, Files, Output};
 
 /// What is read and written at a time, in bytes: it stays in the processor's cache on its way.
 pub(super) const BUFFER_LEN: usize = 256 << 10;
@@ -16,6 +21,9 @@ pub(super) struct Buffers {
     data: Vec<u8>,
     /// Never written to, so that the system backs it with one page.
     zeros: Vec<u8>,
+    /// What is compressed as a whole.
+    whole: Vec<u8>,
+    packer: Packer,
 }
 
 /// Where bytes come from and go to.
@@ -23,6 +31,7 @@ pub(super) struct Buffers {
 pub(super) struct Stores<'a> {
     pub(super) files: &'a Files,
     pub(super) taken: &'a Taken,
+    pub(super) conduct: &'a Conduct,
 }
 
 /// Carries out writes.
@@ -34,17 +43,86 @@ pub(super) struct Mover<'a> {
 
 impl Buffers {
     pub(super) fn new() -> Self {
-        Self { data: vec![0; BUFFER_LEN], zeros: vec![0; BUFFER_LEN] }
+        Self {
+            data: vec![0; BUFFER_LEN],
+            zeros: vec![0; BUFFER_LEN],
+            whole: Vec::new(),
+            packer: Packer::default(),
+        }
     }
 }
 
 impl Mover<'_> {
     /// Carries out one piece.
-    pub(super) fn carry_out(&mut self, piece: Write) -> Result<(), Stopped> {
+    pub(super) fn carry_out(&mut self, piece: Piece<'_>) -> Result<(), Stopped> {
+        match piece {
+            Piece::Write(write) => self.write(write),
+            Piece::Look(look) => self.look(look),
+            Piece::Pack(packet) => self.pack(packet),
+        }
+    }
+
+    fn write(&mut self, piece: Write) -> Result<(), Stopped> {
+        let output = self.stores.files.output(piece.to);
+        if piece.from == Source::Zeros && output.hole_grain().is_some() {
+            self.shift.wrote(piece.len);
+            return self.shift.go_on();
+        }
         for chunk in piece.in_steps(BUFFER_LEN as u64) {
             self.shift.go_on()?;
-            self.put(chunk)?;
+            self.put(chunk, output)?;
             self.shift.wrote(chunk.len);
+            self.shift.keep_pace(chunk.len)?;
+        }
+        Ok(())
+    }
+
+    /// Puts what a decoder has made into an output. Where there are to be holes, it is looked through for them.
+    pub(super) fn deliver(&mut self, plain: &VolatileSlice<'_>, to: FileId, dst: u64) -> Result<(), Stopped> {
+        self.shift.go_on()?;
+        let output = self.stores.files.output(to);
+        match output.hole_grain() {
+            None => output.write_all_from(plain, dst)?,
+            Some(grain) => {
+                let whole = &mut self.buffers.whole;
+                whole.resize(plain.len(), 0);
+                plain.copy_to(&mut whole[..]);
+                write_around_holes(output, whole, dst, grain)?;
+            }
+        }
+        self.shift.wrote(plain.len() as u64);
+        self.shift.keep_pace(plain.len() as u64)
+    }
+
+    /// Compresses.
+    fn pack(&mut self, packet: &Packet) -> Result<(), Stopped> {
+        self.shift.go_on()?;
+        let Pack { packing, from, src, len, to, dst, .. } = packet.pack;
+        let Buffers { whole, packer, .. } = &mut *self.buffers;
+        whole.resize(usize::try_from(len).unwrap_or(0), 0);
+        self.stores.read(from, whole, src)?;
+        let answer = if is_zero(whole) {
+            PACKED_ZEROS
+        } else if let Some(packed) = packer.pack(whole, packing) {
+            self.stores.files.output(to).write_all_at(packed, dst)?;
+            pack::answer(packed.len())
+        } else {
+            0
+        };
+        packet.set_len(answer);
+        Ok(())
+    }
+
+    /// Looks where an input is other than zero.
+    fn look(&mut self, look: Look<'_>) -> Result<(), Stopped> {
+        let mut rest = Some(look);
+        while let Some(look) = rest.and_then(Look::unknown) {
+            self.shift.go_on()?;
+            let (part, behind) = look.first(BUFFER_LEN as u64);
+            let bytes = &mut self.buffers.data[..clip(part.len())];
+            self.stores.read(part.file(), bytes, part.src())?;
+            part.note(bytes);
+            rest = behind;
         }
         Ok(())
     }
@@ -65,18 +143,53 @@ impl Mover<'_> {
     }
 
     /// Carries out one write of at most a buffer.
-    fn put(&mut self, chunk: Write) -> Result<(), FileError> {
-        let Stores { files, taken } = self.stores;
+    fn put(&mut self, chunk: Write, output: &Output) -> Result<(), FileError> {
         let bytes = match chunk.from {
             Source::Zeros => &self.buffers.zeros[..clip(chunk.len)],
             Source::Input { file, at } => {
                 let bytes = &mut self.buffers.data[..clip(chunk.len)];
-                files.input(file).read_exact_at(bytes, at)?;
+                self.stores.read(file, bytes, at)?;
                 bytes
             }
-            Source::Window { at } => taken.bytes(at, chunk.len),
+            Source::Window { at } => self.stores.taken.bytes(at, chunk.len),
         };
-        files.output(chunk.to).write_all_at(bytes, chunk.dst)
+        match output.hole_grain() {
+            Some(grain) => write_around_holes(output, bytes, chunk.dst, grain),
+            None => output.write_all_at(bytes, chunk.dst),
+        }
+    }
+}
+
+/// Writes `bytes` at `offset`, but for pieces of zeros: what they are in reads as zeros. A piece ends where the offset is a
+/// multiple of `grain`.
+fn write_around_holes(output: &Output, bytes: &[u8], offset: u64, grain: u64) -> Result<(), FileError> {
+    let first = usize::try_from(grain - offset % grain).unwrap_or(usize::MAX).min(bytes.len());
+    let grain = usize::try_from(grain).unwrap_or(usize::MAX);
+    let (mut data, mut end) = (0..0, first);
+    for start in core::iter::once(0).chain((first..bytes.len()).step_by(grain)) {
+        if !is_zero(&bytes[start..end]) {
+            if data.end != start {
+                output.write_all_at(&bytes[data.clone()], offset + data.start as u64)?;
+                data.start = start;
+            }
+            data.end = end;
+        }
+        end = end.saturating_add(grain).min(bytes.len());
+    }
+    output.write_all_at(&bytes[data.clone()], offset + data.start as u64)
+}
+
+impl Stores<'_> {
+    /// Fills `bytes` from byte `at` of an input.
+    fn read(&self, file: FileId, bytes: &mut [u8], at: u64) -> Result<(), FileError> {
+        let input = self.files.input(file);
+        match (input.read_exact_at(bytes, at), &self.conduct.salvaged) {
+            (Err(_), Some(salvaged)) => {
+                salvaged.read(input, bytes, at);
+                Ok(())
+            }
+            (read, _) => read,
+        }
     }
 }
 

@@ -17,6 +17,10 @@ pub(super) enum Operation {
     Open(Open),
     /// There may be something to decompress.
     Expect,
+    /// Where an input is other than zero.
+    Scan(Scan),
+    /// Bytes into the stage, compressed.
+    Pack(Pack),
 }
 
 /// Bytes of an input on their way to the guest.
@@ -37,6 +41,39 @@ pub(super) struct Open {
     pub(super) name_at: u64,
     pub(super) name_len: u64,
     pub(super) window_at: u64,
+}
+
+/// Bytes of an input that are to be compared with zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Scan {
+    pub(super) file: FileId,
+    pub(super) src: u64,
+    pub(super) len: u64,
+    /// How many bytes each bit of the answer is about.
+    pub(super) unit: u64,
+    /// Where the answer goes in the window.
+    pub(super) window_at: u64,
+}
+
+/// Bytes that are to be compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pack {
+    pub(super) packing: Packing,
+    pub(super) from: FileId,
+    pub(super) src: u64,
+    pub(super) len: u64,
+    pub(super) to: FileId,
+    pub(super) dst: u64,
+    /// Where the answer goes in the window.
+    pub(super) window_at: u64,
+}
+
+/// A way to compress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Packing {
+    Deflate,
+    Zlib,
+    Zstd,
 }
 
 /// Bytes on their way into an output.

@@ -1,32 +1,113 @@
-//! Writes, cut into what one worker does at a time.
+//! What a ring moves or looks at, cut into what one worker does at a time.
 
-use core::slice;
+use core::{mem, slice};
 
-use super::operation::{Source, Write};
+use super::operation::{Part, Source, Write};
+use super::pack::Packet;
+use super::scan::{Answer, Look};
 use crate::files::{FileError, FileId, Files, Span};
 
 /// What one worker claims at a time, in bytes: large enough that claiming costs nothing, small enough that the
 /// workers finish together.
 pub(super) const PIECE_LEN: u64 = 4 << 20;
 
-/// The pieces of some writes, cut when they are claimed: a list of them would grow with the image.
+/// What there is to do, in any order.
+#[derive(Default)]
+pub(super) struct Work {
+    /// Bytes that have to be compressed.
+    pub(super) packets: Vec<Packet>,
+    /// Bytes that are to be compared with zero.
+    pub(super) scans: Vec<Answer>,
+    /// Bytes that are there, and have to be written.
+    pub(super) writes: Vec<Write>,
+    /// Bytes that have to be decompressed before.
+    pub(super) parts: Vec<Part>,
+}
+
+impl Work {
+    /// What of it changes files, which is then not in it any more.
+    pub(super) fn take_writes(&mut self) -> Self {
+        let (writes, parts) = (mem::take(&mut self.writes), mem::take(&mut self.parts));
+        Self { writes, parts, ..Self::default() }
+    }
+
+    /// How much there is to decompress, in bytes.
+    pub(super) fn len_of_parts(&self) -> u64 {
+        self.parts.iter().map(|part| u64::from(part.len)).fold(0, u64::saturating_add)
+    }
+
+    /// How much everything else is, in bytes to move.
+    pub(super) fn len_of_others(&self) -> u64 {
+        let packets = self.packets.iter().map(Packet::work);
+        let others = self.scans.iter().map(Answer::work).chain(self.writes.iter().map(|write| write.len));
+        packets.chain(others).fold(0, u64::saturating_add)
+    }
+}
+
+/// What one worker does at a time.
+#[derive(Clone, Copy)]
+pub(super) enum Piece<'a> {
+    Write(Write),
+    Look(Look<'a>),
+    Pack(&'a Packet),
+}
+
+/// The pieces of packets, scans and writes, cut when they are claimed: a list of them would grow with the image.
 ///
-/// Outputs are dense: where the source has a hole, the piece is zeros, which are not read but written. Holes are looked
-/// for once for each run of data, not once for each piece: some file systems look at every page of a run to find its end.
+/// Where the source of a write has a hole, the piece is zeros, which are not read; what becomes of zeros is the output's
+/// affair. Holes are not looked at at all.
 pub(super) struct Pieces<'a> {
-    files: &'a Files,
+    runs: Runs<'a>,
+    packets: slice::Iter<'a, Packet>,
+    scans: slice::Iter<'a, Answer>,
+    /// What is left of a scan.
+    look: Option<Look<'a>>,
     writes: slice::Iter<'a, Write>,
     /// What is left of a part that is all data or all zeros.
     span: Option<Write>,
     /// What is behind that part, and not yet looked at.
     rest: Option<Write>,
-    /// The run that was looked for last: its file, its first byte that is known, and where it ends.
-    known: Option<(FileId, u64, Span)>,
 }
 
 impl<'a> Pieces<'a> {
-    pub(super) fn new(writes: &'a [Write], files: &'a Files) -> Self {
-        Self { files, writes: writes.iter(), span: None, rest: None, known: None }
+    pub(super) fn new(work: &'a Work, files: &'a Files) -> Self {
+        let Work { packets, scans, writes, .. } = work;
+        Self {
+            runs: Runs { files, known: None },
+            packets: packets.iter(),
+            scans: scans.iter(),
+            look: None,
+            writes: writes.iter(),
+            span: None,
+            rest: None,
+        }
+    }
+
+    /// The next part of a scan that is no hole.
+    fn next_look(&mut self) -> Result<Option<Look<'a>>, FileError> {
+        while let Some(look) = self.look.take().or_else(|| self.scans.next().map(Answer::whole)) {
+            let span = self.runs.at(look.file(), look.src())?;
+            let len = span.end - look.src();
+            let (part, behind) = look.split_at(if span.is_hole { len } else { len.min(PIECE_LEN) });
+            self.look = behind;
+            if !span.is_hole {
+                return Ok(Some(part));
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_write(&mut self) -> Result<Option<Write>, FileError> {
+        if self.span.is_none() {
+            let Some(write) = self.rest.take().or_else(|| self.writes.next().copied()) else {
+                return Ok(None);
+            };
+            let (span, rest) = self.first_span(write)?;
+            (self.span, self.rest) = (Some(span), rest);
+        }
+        let cut = self.span.take().map(|span| span.first_step(PIECE_LEN));
+        self.span = cut.and_then(|(_, behind)| behind);
+        Ok(cut.map(|(piece, _)| piece))
     }
 
     /// The beginning of `write` that is all data or all zeros, and what is behind it.
@@ -34,14 +115,39 @@ impl<'a> Pieces<'a> {
         let Source::Input { file, at } = write.from else {
             return Ok((write, None));
         };
-        let span = self.span(file, at)?;
+        let span = self.runs.at(file, at)?;
         let (part, behind) = write.split_at(span.end - at);
         let from = if span.is_hole { Source::Zeros } else { part.from };
         Ok((Write { from, ..part }, behind))
     }
+}
 
+impl<'a> Iterator for Pieces<'a> {
+    type Item = Result<Piece<'a>, FileError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // What takes longest comes first.
+        if let Some(packet) = self.packets.next() {
+            return Some(Ok(Piece::Pack(packet)));
+        }
+        match self.next_look() {
+            Ok(None) => self.next_write().map(|write| write.map(Piece::Write)).transpose(),
+            look => look.map(|look| look.map(Piece::Look)).transpose(),
+        }
+    }
+}
+
+/// The runs of data and holes of the inputs. They are looked for once for each run, not once for each piece: some file
+/// systems look at every page of a run to find its end.
+struct Runs<'a> {
+    files: &'a Files,
+    /// The run that was looked for last: its file, its first byte that is known, and where it ends.
+    known: Option<(FileId, u64, Span)>,
+}
+
+impl Runs<'_> {
     /// The run around byte `at` of `file`.
-    fn span(&mut self, file: FileId, at: u64) -> Result<Span, FileError> {
+    fn at(&mut self, file: FileId, at: u64) -> Result<Span, FileError> {
         let known = self.known.filter(|&(of, start, span)| of == file && (start..span.end).contains(&at));
         if let Some((_, _, span)) = known {
             return Ok(span);
@@ -49,22 +155,5 @@ impl<'a> Pieces<'a> {
         let span = self.files.input(file).span(at)?;
         self.known = Some((file, at, span));
         Ok(span)
-    }
-}
-
-impl Iterator for Pieces<'_> {
-    type Item = Result<Write, FileError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.span.is_none() {
-            let write = self.rest.take().or_else(|| self.writes.next().copied())?;
-            match self.first_span(write) {
-                Ok((span, rest)) => (self.span, self.rest) = (Some(span), rest),
-                Err(error) => return Some(Err(error)),
-            }
-        }
-        let (piece, behind) = self.span.take()?.first_step(PIECE_LEN);
-        self.span = behind;
-        Some(Ok(piece))
     }
 }

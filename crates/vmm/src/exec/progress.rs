@@ -1,7 +1,9 @@
 //! How far it is, whether it goes on, and who is told.
 
+use core::num::NonZeroU64;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use core::time::Duration;
+use std::thread;
 use std::time::Instant;
 
 use super::fault::ExecError;
@@ -48,12 +50,38 @@ impl<'a> Ticker<'a> {
     }
 }
 
+/// A bound on how fast a command writes.
+pub(super) struct Pace {
+    /// In bytes per second.
+    rate: NonZeroU64,
+    since: Instant,
+    /// Bytes written.
+    moved: AtomicU64,
+}
+
+impl Pace {
+    /// No more than `rate` bytes per second, from now on.
+    pub(super) fn new(rate: NonZeroU64) -> Self {
+        Self { rate, since: Instant::now(), moved: AtomicU64::new(0) }
+    }
+
+    /// Takes note of `len` bytes, and tells when they may have been written.
+    fn due(&self, len: u64) -> Instant {
+        let moved = self.moved.fetch_add(len, Relaxed).saturating_add(len);
+        let micros = u128::from(moved) * 1_000_000 / u128::from(self.rate.get());
+        let due = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
+        // No clock goes beyond what this is about.
+        self.since.checked_add(due).unwrap_or(self.since)
+    }
+}
+
 /// What everybody who works on one ring shares. The atomics order nothing else, so that relaxed is enough.
 pub(super) struct Shift<'a> {
     /// The user wants an end.
     interrupted: &'a AtomicBool,
     /// Bytes written to outputs since the command began.
     written: &'a AtomicU64,
+    pace: Option<&'a Pace>,
     /// Somebody has failed.
     over: AtomicBool,
 }
@@ -68,8 +96,27 @@ pub(super) enum Stopped {
 }
 
 impl<'a> Shift<'a> {
-    pub(super) fn new(interrupted: &'a AtomicBool, written: &'a AtomicU64) -> Self {
-        Self { interrupted, written, over: AtomicBool::new(false) }
+    pub(super) fn new(interrupted: &'a AtomicBool, written: &'a AtomicU64, pace: Option<&'a Pace>) -> Self {
+        Self { interrupted, written, pace, over: AtomicBool::new(false) }
+    }
+
+    /// Whether there is a bound on how fast it goes.
+    pub(super) fn is_paced(&self) -> bool {
+        self.pace.is_some()
+    }
+
+    /// Waits until `len` bytes may have been written, if there is a bound on how fast that goes.
+    pub(super) fn keep_pace(&self, len: u64) -> Result<(), Stopped> {
+        let Some(pace) = self.pace else { return Ok(()) };
+        let due = pace.due(len);
+        loop {
+            self.go_on()?;
+            match due.checked_duration_since(Instant::now()) {
+                // Nobody unparks it. Unlike sleeping, this waits as threads wait for each other, which a confined process may.
+                Some(left) if !left.is_zero() => thread::park_timeout(left.min(TICK)),
+                _ => return Ok(()),
+            }
+        }
     }
 
     /// To be asked before every buffer.

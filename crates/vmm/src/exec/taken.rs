@@ -49,7 +49,12 @@ fn own_range(operation: &Operation) -> Option<Range<u64>> {
             Source::Zeros | Source::Input { .. } => None,
         },
         Operation::Open(open) => Some(open.name_at..open.name_at + open.name_len),
-        Operation::Read(_) | Operation::SetLen { .. } | Operation::Decode(_) | Operation::Expect => None,
+        Operation::Read(_)
+        | Operation::SetLen { .. }
+        | Operation::Decode(_)
+        | Operation::Expect
+        | Operation::Scan(_)
+        | Operation::Pack(_) => None,
     }
 }
 

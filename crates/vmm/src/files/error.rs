@@ -89,6 +89,14 @@ pub enum FileErrorKind {
         /// What is free, and what would become free, in bytes.
         room: u64,
     },
+    /// It is to be written in place, and is too short for that.
+    #[error("it has {len} bytes, and {needed} are needed")]
+    TooShort {
+        /// Its length in bytes.
+        len: u64,
+        /// The length needed, in bytes.
+        needed: u64,
+    },
     /// The file became shorter while it was read.
     #[error("it ends at byte {len}, it was {opened_len} bytes long when it was opened")]
     Shrunk {

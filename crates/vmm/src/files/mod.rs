@@ -11,6 +11,7 @@
 //! | `open` | opening without waiting for anybody |
 //! | `input` | reading: positional I/O, holes, files that shrink |
 //! | `output` | writing: found, made, sized, written, synced |
+//! | `stage` | memory that is both |
 //! | `lock` | QEMU's image locks |
 //! | `error` | what failed, on which file, at which byte |
 //! | `naming` | which files an image may name |
@@ -27,12 +28,13 @@ mod name_error;
 mod naming;
 mod open;
 mod output;
+mod stage;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
 
-use guest_abi::boot::{FileEntry, NAMED_DMG, ROLE_INPUT, ROLE_OUTPUT};
+use guest_abi::boot::{FileEntry, NAMED_DMG, ROLE_INPUT, ROLE_OUTPUT, ROLE_STAGE};
 
 use self::dir::Dir;
 pub use self::error::{Conflict, FileError, FileErrorKind, FileOperation};
@@ -43,6 +45,8 @@ pub use self::name_error::{NameError, NameErrorKind};
 pub use self::naming::{MAX_DEPTH, MAX_FILES};
 use self::naming::{Naming, parent, plain_path};
 pub(crate) use self::output::Output;
+pub use self::output::OutputOptions;
+use self::stage::Stage;
 
 /// The number of a file: its place among the files of the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,6 +69,7 @@ pub struct Files {
 enum Entry {
     Input(Input),
     Output(Output),
+    Stage(Stage),
 }
 
 /// What may be done with a file.
@@ -74,6 +79,8 @@ pub(crate) enum Role {
     Input { len: u64 },
     /// It may be made, and written.
     Output,
+    /// Its `len` bytes may be written, and read.
+    Stage { len: u64 },
 }
 
 impl Files {
@@ -180,29 +187,41 @@ impl Files {
     /// When there is something at `path` that cannot be an output (a directory, a FIFO, a socket, or a file that is
     /// already one of these files), or nothing and no directory to make it in.
     pub fn add_output(&mut self, path: &Path) -> Result<FileId, FileError> {
-        let output = Output::find(path)?;
+        self.add_output_with(path, OutputOptions::default())
+    }
+
+    /// Notes that `path` is to be written, and how. Touches nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`add_output`](Self::add_output); and when there is nothing at `path` to be written in place.
+    pub fn add_output_with(&mut self, path: &Path, options: OutputOptions) -> Result<FileId, FileError> {
+        let output = Output::find(path, options)?;
         if let Some(nature) = output.nature() {
             self.refuse_same_file(path, nature, None)?;
         }
         Ok(self.push(Entry::Output(output)))
     }
 
+    /// Adds memory of `len` bytes that is written and read as a file, for bytes on their way.
+    ///
+    /// # Errors
+    ///
+    /// When the system has none.
+    pub fn add_stage(&mut self, len: u64) -> Result<FileId, FileError> {
+        Ok(self.push(Entry::Stage(Stage::new(len)?)))
+    }
+
     /// What kind of file `id` is; nothing for an output that is not there yet, or for a number without a file.
     #[must_use]
     pub fn kind(&self, id: FileId) -> Option<FileKind> {
-        match self.get(id)? {
-            Entry::Input(input) => Some(input.nature().kind),
-            Entry::Output(output) => output.nature().map(|nature| nature.kind),
-        }
+        self.get(id)?.nature().map(|nature| nature.kind)
     }
 
     /// The path of `id`, as it was given.
     #[must_use]
     pub fn path(&self, id: FileId) -> Option<&Path> {
-        match self.get(id)? {
-            Entry::Input(input) => Some(input.path()),
-            Entry::Output(output) => Some(output.path()),
-        }
+        self.get(id).map(Entry::path)
     }
 
     /// Whether `id` is read, not written.
@@ -235,6 +254,7 @@ impl Files {
         let role = |entry: &Entry| match entry {
             Entry::Input(input) => Role::Input { len: input.len() },
             Entry::Output(_) => Role::Output,
+            Entry::Stage(stage) => Role::Stage { len: stage.input.len() },
         };
         self.files.iter().map(role).collect()
     }
@@ -252,31 +272,31 @@ impl Files {
 
     pub(crate) fn outputs(&self) -> impl Iterator<Item = &Output> {
         self.files.iter().filter_map(|entry| match entry {
-            Entry::Input(_) => None,
             Entry::Output(output) => Some(output),
+            Entry::Input(_) | Entry::Stage(_) => None,
         })
     }
 
-    /// The input `id`.
+    /// The input `id`, or the stage as one.
     ///
     /// # Panics
     ///
-    /// If `id` is not an input. Numbers that come from a guest have been checked against [`roles`](Self::roles).
+    /// If `id` is neither. Numbers that come from a guest have been checked against [`roles`](Self::roles).
     pub(crate) fn input(&self, id: FileId) -> &Input {
         match self.get(id) {
-            Some(Entry::Input(input)) => input,
+            Some(Entry::Input(input) | Entry::Stage(Stage { input, .. })) => input,
             _ => panic!("{id:?} is no input"),
         }
     }
 
-    /// The output `id`.
+    /// The output `id`, or the stage as one.
     ///
     /// # Panics
     ///
-    /// If `id` is not an output, as for [`input`](Self::input).
+    /// If `id` is neither, as for [`input`](Self::input).
     pub(crate) fn output(&self, id: FileId) -> &Output {
         match self.get(id) {
-            Some(Entry::Output(output)) => output,
+            Some(Entry::Output(output) | Entry::Stage(Stage { output, .. })) => output,
             _ => panic!("{id:?} is no output"),
         }
     }
@@ -353,12 +373,8 @@ impl Files {
     fn refuse_same_file(&self, path: &Path, nature: Nature, itself: Option<FileId>) -> Result<(), FileError> {
         let others = self.numbered().filter(|&(id, _)| Some(id) != itself);
         for (_, other) in others {
-            let (other, other_nature) = match other {
-                Entry::Input(input) => (input.path(), Some(input.nature())),
-                Entry::Output(output) => (output.path(), output.nature()),
-            };
-            if other_nature.is_some_and(|other| other.is_same_file(&nature)) {
-                let kind = FileErrorKind::SameFile { other: other.into() };
+            if other.nature().is_some_and(|other| other.is_same_file(&nature)) {
+                let kind = FileErrorKind::SameFile { other: other.path().into() };
                 return Err(FileError::new(path, FileOperation::Create, kind));
             }
         }
@@ -381,11 +397,27 @@ impl Files {
 }
 
 impl Entry {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Input(input) | Self::Stage(Stage { input, .. }) => input.path(),
+            Self::Output(output) => output.path(),
+        }
+    }
+
+    /// What it is, if it is there.
+    fn nature(&self) -> Option<Nature> {
+        match self {
+            Self::Input(input) | Self::Stage(Stage { input, .. }) => Some(input.nature()),
+            Self::Output(output) => output.nature(),
+        }
+    }
+
     fn for_guest(&self) -> FileEntry {
         match self {
             Self::Input(input) => {
                 FileEntry { role: ROLE_INPUT, hints: hints(input.path()), len: input.len() }
             }
+            Self::Stage(stage) => FileEntry { role: ROLE_STAGE, hints: 0, len: stage.input.len() },
             Self::Output(output) => FileEntry { role: ROLE_OUTPUT, hints: hints(output.path()), len: 0 },
         }
     }

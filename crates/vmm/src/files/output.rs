@@ -1,5 +1,6 @@
 //! Files that are written.
 
+use core::num::NonZeroU32;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -23,10 +24,31 @@ use crate::shown::shown;
 /// The unit that `st_blocks` counts in, in bytes.
 const STAT_BLOCK: u64 = 512;
 
+/// How an output is treated. The default is what `dd` does: it is made anew, and dense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputOptions {
+    /// Given, zeros are not written to a file that reads as zeros: one that was made anew, or of which
+    /// [that is said](Self::is_zero). What is left out then are pieces of so many bytes, aligned in the file.
+    pub holes: Option<NonZeroU32>,
+    /// Whether the file system is asked for all the room at once.
+    pub reserve: bool,
+    /// Whether what is there is written in place: it is not created, emptied, or made longer.
+    pub in_place: bool,
+    /// Whether what is there reads as zeros, as the user knows.
+    pub is_zero: bool,
+}
+
+impl Default for OutputOptions {
+    fn default() -> Self {
+        Self { holes: None, reserve: true, in_place: false, is_zero: false }
+    }
+}
+
 /// A file that is to be written.
 #[derive(Debug)]
 pub(crate) struct Output {
     path: PathBuf,
+    options: OutputOptions,
     state: State,
 }
 
@@ -47,11 +69,18 @@ pub(super) struct Opened {
 
 impl Output {
     /// Looks at what is at `path`.
-    pub(super) fn find(path: &Path) -> Result<Self, FileError> {
-        match find(path) {
-            Ok(found) => Ok(Self { path: path.to_owned(), state: State::Found(found) }),
+    pub(super) fn find(path: &Path, options: OutputOptions) -> Result<Self, FileError> {
+        let found = if options.in_place { look_at(path).map(Some) } else { find(path) };
+        match found {
+            Ok(found) => Ok(Self { path: path.to_owned(), options, state: State::Found(found) }),
             Err(kind) => Err(FileError::new(path, FileOperation::Create, kind)),
         }
+    }
+
+    /// Takes over a file that is this command's, and has its length.
+    pub(super) fn adopt(path: &Path, file: File, nature: Nature) -> Self {
+        let state = State::Made(Opened { file, nature });
+        Self { path: path.to_owned(), options: OutputOptions::default(), state }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -68,6 +97,13 @@ impl Output {
 
     fn is_a(&self, kind: FileKind) -> bool {
         self.nature().is_some_and(|nature| nature.kind == kind)
+    }
+
+    /// The length of the pieces of zeros that are not written to it, in bytes; `None` where zeros are written.
+    pub(crate) fn hole_grain(&self) -> Option<u64> {
+        let OutputOptions { holes, in_place, is_zero, .. } = self.options;
+        let reads_as_zeros = is_zero || (!in_place && self.is_a(FileKind::Regular));
+        holes.filter(|_| reads_as_zeros).map(|grain| grain.get().into())
     }
 
     pub(crate) fn is_made(&self) -> bool {
@@ -100,24 +136,26 @@ impl Output {
 
     fn try_open(&self) -> Result<Opened, FileErrorKind> {
         let is_block_device = self.is_a(FileKind::BlockDevice);
+        let create = !is_block_device && !self.options.in_place;
         let flags = if is_block_device { OFlag::O_EXCL } else { OFlag::empty() };
         let mut options = OpenOptions::new();
         // A lock that others can share takes a file that can be read.
-        options.read(true).write(true).create(!is_block_device).truncate(false).mode(0o644);
+        options.read(true).write(true).create(create).truncate(false).mode(0o644);
         let (file, nature) = open(&self.path, &mut options, flags)?;
         Ok(Opened { file, nature })
     }
 
-    /// Takes over what was opened here, and gives it `len` bytes. A regular file loses what was in it. What somebody else
-    /// uses is refused before.
+    /// Takes over what was opened here, and gives it `len` bytes. A regular file loses what was in it, unless it is written in
+    /// place. What somebody else uses is refused before.
     pub(super) fn make(&mut self, opened: Opened, len: u64) -> Result<(), FileError> {
         let locked = claim(&opened.file, opened.nature, Claim::Write);
         locked.map_err(|kind| self.failed(FileOperation::Create, kind))?;
-        opened.fit(len).map_err(|kind| self.not_sized(kind))?;
+        opened.fit(len, self.options).map_err(|kind| self.not_sized(kind))?;
         self.state = State::Made(opened);
-        let opened = self.opened();
-        if opened.nature.kind == FileKind::Regular {
-            allocate(&opened.file, len).map_err(|error| self.not_sized(error.into()))?;
+        let (opened, options) = (self.opened(), self.options);
+        if opened.is_sized(options) {
+            let sized = opened.file.set_len(0).and_then(|()| allocate(&opened.file, len, options.reserve));
+            sized.map_err(|error| self.not_sized(error.into()))?;
         }
         Ok(())
     }
@@ -132,8 +170,12 @@ impl Output {
     ///
     /// If the output has not been made.
     pub(super) fn resize(&self, len: u64) -> Result<(), FileError> {
-        let opened = self.opened();
-        opened.fit(len).and_then(|()| opened.truncate(len)).map_err(|kind| self.not_sized(kind))
+        let (opened, options) = (self.opened(), self.options);
+        opened.fit(len, options).map_err(|kind| self.not_sized(kind))?;
+        if opened.is_sized(options) {
+            opened.file.set_len(len).map_err(|error| self.not_sized(error.into()))?;
+        }
+        Ok(())
     }
 
     /// Writes all of `bytes` at `offset`.
@@ -231,31 +273,32 @@ impl Output {
 }
 
 impl Opened {
-    /// Whether `needed` bytes fit on the device, if it is one.
-    fn fit(&self, needed: u64) -> Result<(), FileErrorKind> {
-        let device_len = match self.nature.kind {
-            FileKind::Regular => return Ok(()),
-            FileKind::BlockDevice => end_of(&self.file)?,
+    /// Whether there is room for `needed` bytes, where that cannot be made.
+    fn fit(&self, needed: u64, options: OutputOptions) -> Result<(), FileErrorKind> {
+        let len = match self.nature.kind {
+            FileKind::Regular if !options.in_place => return Ok(()),
+            FileKind::Regular | FileKind::BlockDevice => end_of(&self.file)?,
             _ => 0,
         };
-        if needed <= device_len { Ok(()) } else { Err(FileErrorKind::CannotGrow { device_len, needed }) }
+        match self.nature.kind {
+            _ if needed <= len => Ok(()),
+            FileKind::Regular => Err(FileErrorKind::TooShort { len, needed }),
+            _ => Err(FileErrorKind::CannotGrow { device_len: len, needed }),
+        }
     }
 
-    /// Makes a regular file `len` bytes long; devices cannot be.
-    fn truncate(&self, len: u64) -> Result<(), FileErrorKind> {
-        if self.nature.kind == FileKind::Regular {
-            self.file.set_len(len)?;
-        }
-        Ok(())
+    /// Whether it gets the length that it is to have. Devices, and what is written in place, have the one that they have.
+    fn is_sized(&self, options: OutputOptions) -> bool {
+        self.nature.kind == FileKind::Regular && !options.in_place
     }
 }
 
-/// Empties `file` and gives it `len` bytes and, where that is worth it, the room for them.
-fn allocate(file: &File, len: u64) -> io::Result<()> {
-    file.set_len(0)?;
+/// Gives `file`, which is empty, `len` bytes and, where that is wanted and worth it, the room for them.
+fn allocate(file: &File, len: u64, reserve: bool) -> io::Result<()> {
     let room = off_t::try_from(len).map_err(|_| Errno::EFBIG)?;
-    let reserved =
-        is_worth_reserving(file, len)? && fallocate(file, FallocateFlags::empty(), 0, room).is_ok();
+    let reserved = reserve
+        && is_worth_reserving(file, len)?
+        && fallocate(file, FallocateFlags::empty(), 0, room).is_ok();
     // Without a reservation, which not every file system makes and a signal ends, writing finds out about the room.
     if reserved { Ok(()) } else { file.set_len(len) }
 }
@@ -287,17 +330,21 @@ fn room(path: &Path) -> Option<u64> {
 
 /// What is at `path`, if anything.
 fn find(path: &Path) -> Result<Option<Nature>, FileErrorKind> {
-    if path.as_os_str().is_empty() {
-        return Err(FileErrorKind::NoName);
-    }
-    match fs::metadata(path) {
-        Ok(metadata) => Nature::of(&metadata).map(Some),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+    match look_at(path) {
+        Err(FileErrorKind::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
             find_parent(path)?;
             Ok(None)
         }
-        Err(error) => Err(error.into()),
+        found => found.map(Some),
     }
+}
+
+/// What is at `path`.
+fn look_at(path: &Path) -> Result<Nature, FileErrorKind> {
+    if path.as_os_str().is_empty() {
+        return Err(FileErrorKind::NoName);
+    }
+    Nature::of(&fs::metadata(path)?)
 }
 
 /// Makes sure that there is something to create `path` in.

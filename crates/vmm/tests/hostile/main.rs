@@ -9,8 +9,9 @@ mod support;
 use core::mem::offset_of;
 
 use guest_abi::exchange::{
-    COPY, DATA_AT, DATA_LEN, FAILED, FINISHED, Failure, GO_ON, Head, KIND_CORRUPT, MAX_RECORDS, NAME_LEN,
-    OPEN, PANICKED, READ, RECORDS_AT, REPORT_AT, REPORT_LEN, Record, SET_LEN, TEXT_AT, TEXT_LEN, WRITE, ZERO,
+    CODEC_DEFLATE, CODEC_ZLIB, CODEC_ZSTD, COPY, DATA_AT, DATA_LEN, FAILED, FINISHED, Failure, GO_ON, Head,
+    KIND_CORRUPT, MAX_RECORDS, NAME_LEN, OPEN, PACK, PANICKED, READ, RECORDS_AT, REPORT_AT, REPORT_LEN,
+    Record, SCAN, SET_LEN, TEXT_AT, TEXT_LEN, WRITE, ZERO,
 };
 use guest_abi::layout::{
     BOOT_ADDR, DOORBELL_ADDR, EXCHANGE_ADDR, EXCHANGE_LEN, IMAGE_ADDR, STACK_ADDR, STACK_LEN,
@@ -463,7 +464,24 @@ mod operations {
             [SIZED, Record { op: ZERO, file: 1, len: 4096, ..NONE }, Record { op: ZERO, file: 1, len: 4096, ..NONE },
              Record { op: ZERO, file: 1, len: 4096, ..NONE }, Record { op: ZERO, file: 1, len: 4096, ..NONE },
              Record { op: ZERO, file: 1, len: 1, ..NONE }] => Fault::TooMuchWritten(_),
-        a_field_that_means_nothing: [Record { reserved: 1, ..SIZED }] => Fault::UnusedField { .. },
+        zeros_looked_for_beyond_the_input:
+            [Record { op: SCAN, unit_len: 512, src: INPUT_LEN, len: 1, ..NONE }] => Fault::OutsideInput { .. },
+        zeros_looked_for_in_the_output: [Record { op: SCAN, file: 1, unit_len: 512, len: 1, ..NONE }] => Fault::NotAnInput(1),
+        zeros_looked_for_in_units_of_nothing: [Record { op: SCAN, len: 1, ..NONE }] => Fault::ScanUnit(0),
+        zeros_looked_for_in_units_of_bytes: [Record { op: SCAN, unit_len: 1, len: 1, ..NONE }] => Fault::ScanUnit(1),
+        zeros_told_behind_its_window:
+            [Record { op: SCAN, unit_len: 512, dst: DATA_LEN, len: 1, ..NONE }] => Fault::OutsideWindow { .. },
+        zeros_told_around_its_window:
+            [Record { op: SCAN, unit_len: 512, dst: u64::MAX, len: 1, ..NONE }] => Fault::OutsideWindow { .. },
+        more_bytes_looked_through_than_allowed: [
+            Record { op: SCAN, unit_len: 512, len: LIMITS.scanned, ..NONE },
+            Record { op: SCAN, unit_len: 512, len: 1, ..NONE },
+        ] => Fault::TooMuchScanned(_),
+        an_output_for_a_stage:
+            [SIZED, Record { op: PACK, codec: CODEC_DEFLATE, file: 1, len: 1, ..NONE }] => Fault::NotTheStage(1),
+        an_input_for_a_stage: [Record { op: PACK, codec: CODEC_ZSTD, file: 0, len: 1, ..NONE }] => Fault::NotTheStage(0),
+        too_much_to_compress_at_once: [Record { op: PACK, codec: CODEC_ZLIB, file: 0, len: INPUT_LEN + 1, ..NONE }] => Fault::OutsideInput { .. },
+        a_field_that_means_nothing: [Record { skip: 1, ..SIZED }] => Fault::UnusedField { .. },
         // Nothing of a ring is done when one operation is refused, be it the last.
         a_good_plan_with_a_bad_end: [
             SIZED,

@@ -14,14 +14,15 @@ use guest_abi::exchange::{
 use guest_abi::layout::{DOORBELL_ADDR, EXCHANGE_ADDR, IMAGE_ADDR};
 use tempfile::TempDir;
 use vmm::image::{Access, Segment};
-use vmm::{Choice, Failed, Files, GuestImage, Job, Limits, Observer, Sandboxes};
+use vmm::{Choice, Conduct, Failed, Files, GuestImage, Job, Limits, Observer, Sandboxes};
 use zerocopy::{Immutable, IntoBytes};
 
 /// The length in bytes of the input that every guest is given as file 0. File 1 is an output that is there already.
 pub(crate) const INPUT_LEN: u64 = 8192;
 
 /// What guests may ask for here.
-pub(crate) const LIMITS: Limits = Limits { output_len: 16384, written: 16384, read: 4096, operations: 8 };
+pub(crate) const LIMITS: Limits =
+    Limits { output_len: 16384, written: 16384, read: 4096, scanned: 4096, packed: 4096, operations: 8 };
 
 /// The length in bytes of the unit that decoders are given.
 pub(crate) const UNIT_LEN: u32 = 4096;
@@ -176,6 +177,7 @@ impl Scene {
             request: &[],
             sandboxes: &Sandboxes::new(self.sandbox, |error| panic!("{error}")),
             limits,
+            conduct: Conduct::default(),
             guest_time: GUEST_TIME,
             confine: || Ok(()),
             interrupted: Arc::default(),

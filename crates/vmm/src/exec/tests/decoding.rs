@@ -1,6 +1,8 @@
 //! Compressed data: what a guest may have decompressed, what comes of it, and decoders that have gone bad.
 
+use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicUsize, Ordering};
+use std::os::unix::fs::MetadataExt;
 
 use guest_abi::decode::{BROKEN, LENS_AT, PLAIN_AT};
 use guest_abi::exchange::{
@@ -170,6 +172,35 @@ fn parts_of_a_unit_go_where_they_are_wanted() {
 }
 
 #[test]
+fn units_become_holes_where_they_are_zeros() {
+    let plain = [pattern(4096, 1), vec![0; 57_344], pattern(4096, 2)].concat();
+    let bytes = compress_to_vec(&plain, 6);
+    let unit = Record { packed_len: u32::try_from(bytes.len()).unwrap(), ..Packed::new(1, 1 << 16).units[0] };
+    let options = OutputOptions { holes: NonZeroU32::new(4096), reserve: false, ..OutputOptions::default() };
+    let mut fixture = Fixture::new().input("in", &bytes).output_with("out", options);
+    carry_out(&mut fixture, &Decoders::honest(), &[EXPECTED, set_len(1, 1 << 16), unit]).unwrap();
+    assert!(fixture.content("out") == plain);
+    assert_eq!(fs::metadata(fixture.path("out")).unwrap().blocks() * 512, 8192);
+}
+
+#[test]
+fn units_go_by_the_stage() {
+    let packed = Packed::new(100, 1 << 16);
+    let len = packed.plain.len() as u64;
+    let mut fixture = packed.fixture().stage(len);
+    let mut ring = packed.ring();
+    ring.iter_mut().filter(|record| record.op == DECODE).for_each(|record| record.file = 2);
+    fixture.run_with(&Decoders::honest(), NO_LIMITS, |executor, window| {
+        executor.carry_out(&ring, &window.slice()).unwrap();
+        executor.carry_out(&[copy(2, 0, 1, 0, len)], &window.slice()).unwrap();
+        let record = Record { src_file: 2, ..packed.units[0] };
+        let refused = executor.carry_out(&[record], &window.slice()).unwrap_err();
+        assert!(matches!(refused, ExecError::Refused { fault: Fault::NotAnInput(2), .. }), "{refused}");
+    });
+    assert!(fixture.content("out") == packed.plain);
+}
+
+#[test]
 fn decoders_are_ready_before_the_process_is_confined() {
     for (count, ready) in [(3, 1), (40, 2)] {
         let packed = Packed::new(count, 1 << 16);
@@ -289,7 +320,7 @@ fn the_bytes_of_a_decoder_are_taken_as_they_are() {
 /// File 0 is an input of 1000 bytes, 1 an output of 5000.
 fn fault(record: Record) -> Fault {
     let roles = [Role::Input { len: 1000 }, Role::Output];
-    let limits = Limits { output_len: 5000, written: 5000, read: 1500, operations: 9 };
+    let limits = Limits { output_len: 5000, written: 5000, read: 1500, operations: 9, ..NO_LIMITS };
     match check(&[EXPECTED, set_len(1, 5000), record], &roles, &limits, &Ledger::default()) {
         Err(ExecError::Refused { number: 3, fault }) => fault,
         other => panic!("{other:?}"),
@@ -346,7 +377,7 @@ fn the_first_that_is_not_expected_is_refused() {
 #[test]
 fn what_is_decompressed_is_counted() {
     let roles = [Role::Input { len: 1000 }, Role::Output];
-    let limits = Limits { output_len: 100, written: 100, read: 50, operations: 9 };
+    let limits = Limits { output_len: 100, written: 100, read: 50, operations: 9, ..NO_LIMITS };
     let decode =
         Record { op: DECODE, file: 1, codec: 1, packed_len: 20, unit_len: 99, len: 30, ..Record::default() };
     let ring = |unit, count| [vec![EXPECTED, set_len(1, 100)], vec![unit; count]].concat();

@@ -1,16 +1,23 @@
 //! Hostile records: each is refused, for its own reason, and nothing of its ring is done.
 
-use guest_abi::exchange::{DATA_LEN, NAME_LEN};
+use guest_abi::exchange::{DATA_LEN, MAX_UNIT_LEN, NAME_LEN, pack_room};
 
 use super::super::check::{Ledger, check};
 use super::*;
 use crate::exec::OperationFault as Fault;
 use crate::files::Role;
 
-/// Files 0 and 1 are inputs of 1000 and 2000 bytes, 2 and 3 outputs.
-const ROLES: [Role; 4] = [Role::Input { len: 1000 }, Role::Input { len: 2000 }, Role::Output, Role::Output];
+/// Files 0 and 1 are inputs of 1000 and 2000 bytes, 2 and 3 outputs, 4 is the stage.
+const ROLES: [Role; 5] = [
+    Role::Input { len: 1000 },
+    Role::Input { len: 2000 },
+    Role::Output,
+    Role::Output,
+    Role::Stage { len: 3000 },
+];
 
-const LIMITS: Limits = Limits { output_len: 5000, written: 6000, read: 3000, operations: 9 };
+const LIMITS: Limits =
+    Limits { output_len: 5000, written: 6000, read: 3000, scanned: 2500, packed: 2000, operations: 9 };
 
 /// The number of the operation that is refused, and why.
 fn refused(records: &[Record]) -> (u64, Fault) {
@@ -54,7 +61,7 @@ fn accepts_what_is_inside_everything() {
 
 #[test]
 fn unknown_operations() {
-    for op in [0, 9, u32::MAX] {
+    for op in [0, 11, u32::MAX] {
         assert_eq!(fault(Record { op, ..Record::default() }), Fault::UnknownOperation(op));
     }
 }
@@ -70,6 +77,13 @@ fn unused_fields() {
         ("packed_len", Record { packed_len: 7, ..set_len(3, 1) }),
         ("unit_len", Record { unit_len: 7, ..copy(0, 0, 2, 0, 1) }),
         ("skip", Record { skip: 7, ..write(0, 2, 0, 1) }),
+        ("reserved", Record { reserved: 7, ..scan(0, 0, 1, 512, 0) }),
+        ("codec", Record { codec: 7, ..scan(0, 0, 1, 512, 0) }),
+        ("packed_len", Record { packed_len: 7, ..scan(0, 0, 1, 512, 0) }),
+        ("skip", Record { skip: 7, ..scan(0, 0, 1, 512, 0) }),
+        ("reserved", Record { reserved: 7, ..pack(0, 0, 1, 4, 0, 0) }),
+        ("unit_len", Record { unit_len: 7, ..pack(0, 0, 1, 4, 0, 0) }),
+        ("skip", Record { skip: 7, ..pack(0, 0, 1, 4, 0, 0) }),
         ("src_file", Record { src_file: 7, ..read(0, 0, 0, 1) }),
         ("src_file", Record { src_file: 7, ..set_len(3, 1) }),
         ("dst", Record { dst: 7, ..set_len(3, 1) }),
@@ -88,7 +102,10 @@ fn unused_fields() {
 
 #[test]
 fn files_that_are_not_there() {
-    for file in [4, u32::MAX] {
+    for file in [5, u32::MAX] {
+        assert_eq!(fault(scan(file, 0, 1, 512, 0)), Fault::NoSuchFile(file));
+        assert_eq!(fault(pack(file, 0, 1, 4, 0, 0)), Fault::NoSuchFile(file));
+        assert_eq!(fault(pack(0, 0, 1, file, 0, 0)), Fault::NoSuchFile(file));
         assert_eq!(fault(read(file, 0, 0, 1)), Fault::NoSuchFile(file));
         assert_eq!(fault(set_len(file, 1)), Fault::NoSuchFile(file));
         assert_eq!(fault(zero(file, 0, 1)), Fault::NoSuchFile(file));
@@ -104,6 +121,13 @@ fn roles() {
     assert_eq!(fault(read(2, 0, 0, 1)), Fault::NotAnInput(2));
     assert_eq!(fault(copy(3, 0, 2, 0, 1)), Fault::NotAnInput(3));
     assert_eq!(name_fault(open(2, 0, 1, 0)), Fault::NotAnInput(2));
+    assert_eq!(name_fault(open(4, 0, 1, 0)), Fault::NotAnInput(4));
+    assert_eq!(fault(scan(2, 0, 1, 512, 0)), Fault::NotAnInput(2));
+    assert_eq!(fault(pack(2, 0, 1, 4, 0, 0)), Fault::NotAnInput(2));
+    assert_eq!(fault(pack(0, 0, 1, 2, 0, 0)), Fault::NotTheStage(2));
+    assert_eq!(fault(pack(0, 0, 1, 1, 0, 0)), Fault::NotTheStage(1));
+    assert_eq!(fault(Record { codec: 7, ..pack(0, 0, 1, 4, 0, 0) }), Fault::UnknownCodec(7));
+    assert_eq!(fault(set_len(4, 3000)), Fault::NotAnOutput(4));
     assert_eq!(fault(set_len(0, 1)), Fault::NotAnOutput(0));
     assert_eq!(fault(zero(1, 0, 1)), Fault::NotAnOutput(1));
     assert_eq!(fault(write(0, 1, 0, 1)), Fault::NotAnOutput(1));
@@ -150,6 +174,45 @@ fn outside_the_window() {
 #[test]
 fn a_name_after_an_output() {
     assert_eq!(fault(open(0, 0, 10, 0)), Fault::NameTooLate);
+}
+
+#[test]
+fn scans() {
+    for unit in [0, 1, 511, 513, u32::MAX] {
+        assert_eq!(fault(scan(0, 0, 1, unit, 0)), Fault::ScanUnit(unit));
+    }
+    assert_eq!(
+        fault(Record { src_file: 7, ..scan(0, 0, 1, 512, 0) }),
+        Fault::UnusedField { field: "src_file", value: 7 }
+    );
+    assert_eq!(fault(scan(0, 0, 0, 512, 0)), Fault::Empty);
+    assert_eq!(fault(scan(1, 0, 2000, 512, DATA_LEN)), Fault::OutsideWindow { offset: DATA_LEN, len: 1 });
+    assert_eq!(
+        refused(&[scan(1, 0, 2000, 512, 0), scan(0, 0, 501, 512, 0)]),
+        (2, Fault::TooMuchScanned(2500))
+    );
+}
+
+#[test]
+fn the_stage() {
+    let records = [copy(0, 0, 4, 2000, 1000), write(0, 4, 0, 1), zero(4, 0, 3000), read(4, 0, 0, 3000)];
+    check(&records, &ROLES, &LIMITS, &Ledger::default()).unwrap();
+    let outside = |offset, len| Fault::OutsideOutput { file: 4, offset, len, file_len: 3000 };
+    assert_eq!(fault(zero(4, 3000, 1)), outside(3000, 1));
+    assert_eq!(fault(copy(4, 0, 4, 1000, 1)), Fault::OntoItself(4));
+    assert_eq!(fault(pack(0, 0, 1000, 4, 962, 0)), outside(962, pack_room(1000)));
+    check(&[pack(0, 0, 1000, 4, 961, 0)], &ROLES, &LIMITS, &Ledger::default()).unwrap();
+    assert_eq!(fault(pack(0, 0, 0, 4, 0, 0)), Fault::Empty);
+    let beyond = u32::try_from(DATA_LEN).unwrap() - 3;
+    assert_eq!(fault(pack(0, 0, 1, 4, 0, beyond)), Fault::OutsideWindow { offset: beyond.into(), len: 4 });
+    assert_eq!(
+        refused(&[pack(1, 0, 1900, 4, 0, 0), pack(0, 0, 101, 4, 0, 0)]),
+        (2, Fault::TooMuchPacked(2000))
+    );
+    let roles = [Role::Input { len: u64::MAX }, Role::Stage { len: u64::MAX }];
+    let error =
+        check(&[pack(0, 0, u64::from(MAX_UNIT_LEN) + 1, 1, 0, 0)], &roles, &NO_LIMITS, &Ledger::default());
+    assert!(matches!(error, Err(ExecError::Refused { fault: Fault::PackTooLong(_), .. })));
 }
 
 #[test]

@@ -6,22 +6,34 @@ mod failures;
 mod faults;
 mod merging;
 mod names;
+mod packing;
 mod random;
+mod scanning;
+mod sparse;
 
 use core::sync::atomic::AtomicBool;
 use std::fs;
 use std::path::PathBuf;
 
-use guest_abi::exchange::{COPY, DATA_LEN, EXPECT, OPEN, READ, Record, SET_LEN, WRITE, ZERO};
+use guest_abi::exchange::{
+    CODEC_DEFLATE, COPY, DATA_LEN, EXPECT, OPEN, PACK, READ, Record, SCAN, SET_LEN, WRITE, ZERO,
+};
 use tempfile::TempDir;
 use vm_memory::VolatileSlice;
 
 use super::*;
 use crate::error::Error;
+use crate::files::OutputOptions;
 use crate::sandbox::Sandbox;
 
-const NO_LIMITS: Limits =
-    Limits { output_len: u64::MAX, written: u64::MAX, read: u64::MAX, operations: u64::MAX };
+const NO_LIMITS: Limits = Limits {
+    output_len: u64::MAX,
+    written: u64::MAX,
+    read: u64::MAX,
+    scanned: u64::MAX,
+    packed: u64::MAX,
+    operations: u64::MAX,
+};
 
 fn read(file: u32, src: u64, dst: u64, len: u64) -> Record {
     Record { op: READ, file, src, dst, len, ..Record::default() }
@@ -74,6 +86,15 @@ impl DecoderSource for NoDecoders {
     }
 }
 
+fn scan(file: u32, src: u64, len: u64, unit: u32, dst: u64) -> Record {
+    Record { op: SCAN, file, unit_len: unit, src, dst, len, ..Record::default() }
+}
+
+fn pack(src_file: u32, src: u64, len: u64, file: u32, dst: u64, answer_at: u32) -> Record {
+    let (codec, packed_len) = (CODEC_DEFLATE, answer_at);
+    Record { op: PACK, file, src_file, codec, packed_len, dst, src, len, ..Record::default() }
+}
+
 /// An observer that is not interested.
 struct Nobody;
 
@@ -109,13 +130,24 @@ impl Fixture {
         self
     }
 
+    fn output_with(mut self, name: &str, options: OutputOptions) -> Self {
+        let path = self.path(name);
+        self.files.add_output_with(&path, options).unwrap();
+        self
+    }
+
+    fn stage(mut self, len: u64) -> Self {
+        self.files.add_stage(len).unwrap();
+        self
+    }
+
     fn content(&self, name: &str) -> Vec<u8> {
         fs::read(self.path(name)).unwrap()
     }
 
     /// Lets `play` play the guest.
     fn run<T>(&mut self, limits: Limits, play: impl FnOnce(&mut Executor<'_>, &mut Window) -> T) -> T {
-        self.run_with(&NoDecoders, limits, play)
+        self.run_as(Conduct::default(), &NoDecoders, limits, play)
     }
 
     /// The same, with somebody who decompresses.
@@ -125,10 +157,22 @@ impl Fixture {
         limits: Limits,
         play: impl FnOnce(&mut Executor<'_>, &mut Window) -> T,
     ) -> T {
+        self.run_as(Conduct::default(), decoders, limits, play)
+    }
+
+    /// The same, of a command that is carried out in another way.
+    fn run_as<T>(
+        &mut self,
+        conduct: Conduct,
+        decoders: &dyn DecoderSource,
+        limits: Limits,
+        play: impl FnOnce(&mut Executor<'_>, &mut Window) -> T,
+    ) -> T {
         let interrupted = AtomicBool::new(false);
         let files = core::mem::take(&mut self.files);
         let mut nobody = Nobody;
-        let mut executor = Executor::new(files, limits, || Ok(()), &interrupted, &mut nobody, decoders);
+        let executor = Executor::new(files, limits, || Ok(()), &interrupted, &mut nobody, decoders);
+        let mut executor = executor.with_conduct(conduct);
         play(&mut executor, &mut Window::new())
     }
 

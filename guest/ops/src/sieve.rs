@@ -1,0 +1,186 @@
+//! Which of a disk's data is zeros: metadata tell of some, and of the rest the host is asked.
+
+use alloc::vec::Vec;
+
+use fmt_core::{Extent, FileId, Source};
+
+use crate::host::{InFile, Scan};
+use crate::output::Extents;
+use crate::{Failure, Host};
+
+/// How many bytes the host is asked about at a time, at least. While it looks, it also does what came of those before.
+const BATCH_LEN: u64 = 64 << 20;
+
+/// How many pieces the host is asked about at a time, at most.
+const MAX_PIECES: usize = 512;
+
+/// How finely data is looked at for zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mesh {
+    /// The bytes that are zeros together or not at all, a multiple of 512. Their boundaries are those of the disk.
+    pub unit: u32,
+    /// From how many bytes on zeros are worth telling.
+    pub min_zeros: u64,
+}
+
+/// The extents of a disk, in which data that is zeros has become [`Source::Zero`].
+///
+/// The host is asked with the next ring of the doorbell, which brings with it whatever was made of the extents before:
+/// it copies one batch and looks at the next side by side.
+pub struct Sieve<'h, 'e, H> {
+    host: &'h H,
+    mesh: Mesh,
+    extents: &'h mut Extents<'e>,
+    /// What is left of the last extent that was taken.
+    rest: Option<Extent>,
+    batch: Vec<Piece>,
+    /// The place in the batch: the piece, and the number of the unit in it.
+    next: (usize, u64),
+    answer: Vec<u8>,
+    /// What came instead of an extent, behind the batch.
+    failure: Option<Failure>,
+}
+
+/// An extent, or a part of one, that begins at a unit or lies within one.
+#[derive(Clone, Copy)]
+struct Piece {
+    extent: Extent,
+    /// Where the answer about it begins, in bytes; `None` if nothing was asked.
+    bits_at: Option<usize>,
+}
+
+impl<'h, 'e, H: Host> Sieve<'h, 'e, H> {
+    /// What `host` finds in `extents`.
+    pub const fn new(host: &'h H, mesh: Mesh, extents: &'h mut Extents<'e>) -> Self {
+        Self {
+            host,
+            mesh,
+            extents,
+            rest: None,
+            batch: Vec::new(),
+            next: (0, 0),
+            answer: Vec::new(),
+            failure: None,
+        }
+    }
+
+    fn unit(&self) -> u64 {
+        self.mesh.unit.into()
+    }
+
+    /// Takes the next batch, and asks about it.
+    fn fill(&mut self) -> Result<(), Failure> {
+        self.batch.clear();
+        self.next = (0, 0);
+        let (mut scans, mut bits_at) = (Vec::new(), 0);
+        let mut room = BATCH_LEN.max(self.unit());
+        while room > 0 && self.batch.len() < MAX_PIECES {
+            let Some(extent) = self.take(room) else { break };
+            let bits = if let Source::Data { file, offset } = extent.source {
+                scans.push(Scan { file, offset, len: extent.len });
+                room -= extent.len.min(room);
+                Some(bits_at)
+            } else {
+                None
+            };
+            self.batch.push(Piece { extent, bits_at: bits });
+            if bits.is_some() {
+                bits_at +=
+                    usize::try_from(extent.len.div_ceil(self.unit()).div_ceil(8)).unwrap_or(usize::MAX);
+            }
+        }
+        let blamed = scans.first().map_or(FileId(0), |scan| scan.file);
+        if scans.is_empty() {
+            return Ok(());
+        }
+        self.host.scan(&scans, self.mesh.unit, &mut self.answer).in_file(blamed)
+    }
+
+    /// The next extent; if it is data, no more than `room` bytes of it, nor more than begins at a unit.
+    fn take(&mut self, room: u64) -> Option<Extent> {
+        let extent = match self.rest.take().map(Ok).or_else(|| self.extents.next())? {
+            Ok(extent) => extent,
+            Err(failure) => {
+                self.failure = Some(failure);
+                return None;
+            }
+        };
+        let Source::Data { .. } = extent.source else { return Some(extent) };
+        let unit = self.unit();
+        let within = extent.start % unit;
+        // Up to the next unit; or so many whole ones.
+        let len = if within > 0 { unit - within } else { (room - room % unit).max(unit) };
+        let end = extent.start.saturating_add(len);
+        self.rest = extent.clip(&(end..u64::MAX));
+        extent.clip(&(extent.start..end))
+    }
+
+    /// The run of zeros, or of other bytes, at the place in the batch; the place is behind it then.
+    fn next_run(&mut self) -> Option<Extent> {
+        let (index, from) = self.next;
+        let piece = *self.batch.get(index)?;
+        let units = piece.extent.len.div_ceil(self.unit());
+        let (end, is_zero) = match piece.bits_at {
+            Some(bits_at) => self.run(bits_at, from, units),
+            None => (units, false),
+        };
+        self.next = if end == units { (index + 1, 0) } else { (index, end) };
+        let place = |unit: u64| piece.extent.start.saturating_add(unit.saturating_mul(self.unit()));
+        let part = piece.extent.clip(&(place(from)..place(end)))?;
+        Some(if is_zero { Extent { source: Source::Zero, ..part } } else { part })
+    }
+
+    /// The end of the run that begins with unit `from` of a piece of so many `units`, and whether it is zeros. Zeros that are
+    /// too few belong to what is around them.
+    fn run(&self, bits_at: usize, from: u64, units: u64) -> (u64, bool) {
+        let worth = |start: u64, end: u64| {
+            end > start
+                && ((end - start).saturating_mul(self.unit()) >= self.mesh.min_zeros || end - start == units)
+        };
+        let data = self.next_data(bits_at, from, units);
+        if worth(from, data) {
+            return (data, true);
+        }
+        let mut end = data;
+        while end < units {
+            let next = self.next_data(bits_at, end, units);
+            if worth(end, next) {
+                break;
+            }
+            end = (next + 1).min(units);
+        }
+        (end, false)
+    }
+
+    /// The first unit from `from` on that is not zeros, or `units`.
+    fn next_data(&self, bits_at: usize, from: u64, units: u64) -> u64 {
+        let mut unit = from;
+        while unit < units {
+            let byte = usize::try_from(unit / 8).ok().and_then(|byte| self.answer.get(bits_at + byte));
+            // What was not told is taken for data.
+            let bits = byte.copied().unwrap_or(u8::MAX) >> (unit % 8);
+            if bits != 0 {
+                return (unit + u64::from(bits.trailing_zeros())).min(units);
+            }
+            unit += 8 - unit % 8;
+        }
+        units
+    }
+}
+
+impl<H: Host> Iterator for Sieve<'_, '_, H> {
+    type Item = Result<Extent, Failure>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(run) = self.next_run() {
+            return Some(Ok(run));
+        }
+        if let Some(failure) = self.failure.take() {
+            return Some(Err(failure));
+        }
+        match self.fill() {
+            Ok(()) => self.next_run().map(Ok).or_else(|| self.failure.take().map(Err)),
+            Err(failure) => Some(Err(failure)),
+        }
+    }
+}
