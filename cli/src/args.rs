@@ -4,13 +4,16 @@
 //! prefix that is theirs alone, the last of a repeated option, `--` before what only looks like an option, and no
 //! option after the first operand where `POSIXLY_CORRECT` is set.
 
+mod convert;
+mod dd;
+
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
-use uuid::Uuid;
 
+pub(crate) use self::convert::ConvertArgs;
+pub(crate) use self::dd::DdArgs;
 use crate::console;
 use crate::sandbox::Wanted;
 
@@ -40,41 +43,10 @@ pub(crate) struct Args {
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Subcommand {
+    /// Convert disks, one behind the other, into a new image
+    Convert(Box<ConvertArgs>),
     /// Copy a part of a disk, block by block, into a new image
     Dd(DdArgs),
-}
-
-/// Copy a part of a disk, block by block, into a new image.
-///
-/// The disk's blocks from `skip` up to, not including, `count` are copied: `skip=1 count=3` copies two blocks. All of
-/// them are written, zeros included. The output is created, or overwritten if it is there, and padded with zeros to whole
-/// sectors of 512 bytes.
-#[derive(Debug, clap::Args)]
-#[command(after_long_help = DD_OPERANDS, override_usage = "instar dd [OPTIONS] if=INPUT of=OUTPUT [bs=SIZE] [count=N] [skip=N]")]
-pub(crate) struct DdArgs {
-    #[command(flatten)]
-    pub(crate) input: InputArgs,
-
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
-
-    /// The output's format
-    #[arg(short = 'O', long, value_name = "FMT", default_value = "raw", allow_hyphen_values = true)]
-    pub(crate) output_format: OsString,
-
-    /// The identity of the output, where its format has one. By default it is random. With a UUID, and the time in the
-    /// environment variable SOURCE_DATE_EPOCH, the same input gives the same output
-    #[arg(long, value_name = "UUID")]
-    pub(crate) uuid: Option<Uuid>,
-
-    /// Let images name files beneath DIR too. May be given several times. An image may always name the files beneath the
-    /// directory that it is in
-    #[arg(long, value_name = "DIR", allow_hyphen_values = true)]
-    pub(crate) allow_path: Vec<PathBuf>,
-
-    /// What to copy: see below
-    #[arg(value_name = "OPERAND")]
-    pub(crate) operands: Vec<OsString>,
 }
 
 /// What is said about inputs, whatever the command.
@@ -100,34 +72,24 @@ pub(crate) struct InputArgs {
 /// What is said about outputs, whatever the command.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct OutputArgs {
-    /// Refuse to make an output larger than SIZE, before anything is created or overwritten. The environment variable
-    /// INSTAR_MAX_OUTPUT says the same; the smaller one counts
+    /// Refuse to make an output larger than SIZE, before anything is created or overwritten unless the output grows as it
+    /// is written. The environment variable INSTAR_MAX_OUTPUT says the same; the smaller one counts
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     pub(crate) max_output: Option<OsString>,
 }
 
-const DD_OPERANDS: &str = "\
-Operands, in any order; of a repeated one the last counts:
-  if=INPUT   the image to read: a file or a block device
-  of=OUTPUT  the image to write: a new file, an existing file, or a block device
-  bs=SIZE    the size of a block, 1 to 2147483647 bytes [default: 512]
-  count=N    the block to stop at, counted from the beginning of the disk [default: the end of the disk]
-  skip=N     the block to begin with [default: 0]
-
-Numbers may carry a suffix: b for 1, k, M, G, T, P, E for powers of 1024. 1.5M and 0x200 are numbers too.
-A file name with a colon needs ./ before it, for it would name a protocol. INPUT may also be a description like
-json:{\"driver\": \"qcow2\", \"file\": {\"filename\": \"PATH\"}}.
-
-Examples:
-  instar dd if=disk.img of=copy.img bs=1M
-  instar dd -f raw if=disk.img of=second-gigabyte.img bs=1G skip=1 count=2";
-
 /// Reads the command line. Where it asks for help, or is wrong, that has been said; the exit code is returned.
 pub(crate) fn parse() -> Result<Args, ExitCode> {
     let operands_end_options = std::env::var_os("POSIXLY_CORRECT").is_some();
-    let command = Args::command().mut_subcommand("dd", |dd| {
-        dd.infer_long_args(true).mut_arg("operands", |arg| arg.trailing_var_arg(operands_end_options))
-    });
+    let read_as_getopt_does = |command: clap::Command, operands| {
+        command.infer_long_args(true).mut_arg(operands, |arg| arg.trailing_var_arg(operands_end_options))
+    };
+    let command = Args::command()
+        .mut_subcommand("dd", |dd| read_as_getopt_does(dd, "operands"))
+        .mut_subcommand("convert", |convert| {
+            // What is plainly the format of `dd` is that of the source here.
+            read_as_getopt_does(convert, "files").mut_arg("format", |arg| arg.long("source-format"))
+        });
     let args = command.try_get_matches().and_then(|matches| Args::from_arg_matches(&matches));
     args.map_err(|error| answer(&error))
 }

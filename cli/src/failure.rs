@@ -2,6 +2,8 @@
 
 use core::fmt;
 use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
 
 use fmt_core::Format;
 use vmm::exec::ExecError;
@@ -10,6 +12,7 @@ use vmm::kvm::KvmError;
 use vmm::{Error, Failed, FailureKind, GuestFault, shown};
 
 use crate::filename::DescriptionError;
+use crate::output_options::OptionError;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -26,6 +29,24 @@ pub(crate) enum Failure {
     UnknownSandbox(&'static str, OsString),
     /// A required operand is not there.
     Missing(&'static str),
+    /// A number of bytes that is not one of whole sectors: the option, and its value.
+    NotSectors(&'static str, OsString),
+    /// A way to cache that there is not: the option, and its value.
+    UnknownCache(&'static str, OsString),
+    /// What names no snapshot.
+    NotASnapshot(OsString),
+    /// There is no input, or no output.
+    NoFiles,
+    /// Options that do not go together, or not with the files.
+    Contradiction(&'static str),
+    /// An option that `qemu-img` has and instar has not: its name, and why.
+    NotSupported(&'static str, &'static str),
+    /// An option of the output's format that cannot be followed.
+    Option(OptionError),
+    /// The backing file of the output is not there.
+    NoBacking(PathBuf, io::Error),
+    /// What the options say does not fit a request.
+    TooLong,
     /// There is no format of that name.
     UnknownFormat(OsString),
     /// The name of a file that names a protocol, and that protocol.
@@ -43,6 +64,12 @@ pub(crate) enum Failure {
 impl From<DescriptionError> for Failure {
     fn from(error: DescriptionError) -> Self {
         Self::Description(error)
+    }
+}
+
+impl From<OptionError> for Failure {
+    fn from(error: OptionError) -> Self {
+        Self::Option(error)
     }
 }
 
@@ -77,6 +104,21 @@ impl fmt::Display for Failure {
             Self::Missing(operand) => {
                 write!(f, "no {operand}= was given: both an input and an output are needed")?;
             }
+            Self::NotSectors(option, value) => {
+                write!(f, "invalid {option}: '{}' is not a multiple of 512", shown(value))?;
+            }
+            Self::UnknownCache(option, value) => {
+                write!(f, "invalid {option}: '{}' is not a way to cache", shown(value))?;
+            }
+            Self::NotASnapshot(text) => write!(f, "invalid -l: '{}' names no snapshot", shown(text))?,
+            Self::NoFiles => f.write_str("both an input and an output are needed")?,
+            Self::Contradiction(what) => write!(f, "this cannot be done: {what}")?,
+            Self::NotSupported(option, why) => write!(f, "{option} is not supported: {why}")?,
+            Self::Option(error) => write!(f, "{error}")?,
+            Self::NoBacking(path, error) => {
+                write!(f, "the backing file '{}' cannot be used: {error}", shown(path))?;
+            }
+            Self::TooLong => f.write_str("the options of the output, and the names among them, are too long")?,
             Self::UnknownFormat(name) => write!(f, "unknown format '{}'", shown(name))?,
             Self::Protocol(protocol, _) => {
                 write!(f, "unknown protocol '{}': instar reads and writes files only", shown(protocol))?;
@@ -112,7 +154,23 @@ impl Failure {
             Self::NotANumber(..) => Some(
                 "numbers are like 512, 0x200, 64k or 1.5M; the suffixes are b, k, M, G, T, P, E".to_owned(),
             ),
-            Self::OutOfRange { .. } | Self::NotASecond(..) => None,
+            Self::UnknownCache(..) => Some(
+                "the ways are none, off, writeback, writethrough, directsync and unsafe".to_owned(),
+            ),
+            Self::NotASnapshot(_) => Some(
+                "a snapshot has an ID and a name: either of them, or snapshot.id=ID,snapshot.name=NAME".to_owned(),
+            ),
+            Self::NoFiles => Some("instar convert INPUT [INPUT...] OUTPUT".to_owned()),
+            Self::Option(error) => error.hint(),
+            Self::NoBacking(..) => {
+                Some("a name that is relative begins at the directory of the output".to_owned())
+            }
+            Self::OutOfRange { .. }
+            | Self::NotASecond(..)
+            | Self::NotSectors(..)
+            | Self::Contradiction(_)
+            | Self::NotSupported(..)
+            | Self::TooLong => None,
             Self::Description(error) => error.hint().map(ToOwned::to_owned),
             Self::Object => Some(
                 "a passphrase on a command line can be read by every user of the machine, and is kept in histories"

@@ -6,6 +6,8 @@
 //! | `budget` | how much a command may do |
 //! | `commands` | one module per subcommand: its operands, its request to the guest, its report to the user |
 //! | `filename` | what a name on the command line stands for |
+//! | `list` | lists of options |
+//! | `output_options` | the options of outputs, `-o` |
 //! | `identity` | what a new image is called and when it was made |
 //! | `sandbox` | which sandbox the user wants guests to run in |
 //! | `failure` | why a command failed, in words that say what to do |
@@ -21,6 +23,8 @@ mod console;
 mod failure;
 mod filename;
 mod identity;
+mod list;
+mod output_options;
 mod sandbox;
 mod signals;
 
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
 fn run(args: &Args, console: &mut Console) -> Result<(), Failure> {
     let sandboxes = sandbox::of(args.sandbox)?;
     match &args.subcommand {
+        Subcommand::Convert(args) => commands::convert::run(args, &sandboxes, console),
         Subcommand::Dd(args) => commands::dd::run(args, &sandboxes, console),
     }
 }

@@ -1,45 +1,9 @@
 //! What the user reads: help, and every message, word for word.
 
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
+use testkit::messages;
 
-/// Runs `instar ARGS` in a fresh directory with a few files, and shows what it says.
-fn said(args: &[&str]) -> String {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    lay_out(dir.path());
-    let output = Command::new(env!("CARGO_BIN_EXE_instar"))
-        .args(args)
-        .current_dir(dir.path())
-        .env_remove("POSIXLY_CORRECT")
-        .output()
-        .expect("instar starts");
-    shown(&output)
-}
-
-fn lay_out(dir: &Path) {
-    let files: [(&str, &[u8]); 3] = [
-        ("disk.raw", &[7; 1000]),
-        ("disk.qcow2", b"QFI\xfb\0\0\0\x03 and so on"),
-        ("apple.dmg", b"a disk image, says its name"),
-    ];
-    for (name, bytes) in files {
-        fs::write(dir.join(name), bytes).expect("a file");
-    }
-    fs::create_dir(dir.join("directory")).expect("a directory");
-    fs::hard_link(dir.join("disk.raw"), dir.join("link.raw")).expect("a link");
-}
-
-fn shown(output: &Output) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let code = output.status.code().map_or_else(|| "killed".to_owned(), |code| code.to_string());
-    format!("{}{}[exit {code}]", text(&output.stdout), text(&output.stderr))
-}
-
-/// Every command line of a list with what it says, so that a list of messages reads as one page.
 fn page(lines: &[&[&str]]) -> String {
-    let entries = lines.iter().map(|args| format!("$ instar {}\n{}\n", args.join(" "), said(args)));
-    entries.collect::<Vec<_>>().join("\n")
+    messages::page(env!("CARGO_BIN_EXE_instar"), lines)
 }
 
 #[test]

@@ -13,6 +13,7 @@
 //! | [`differencing`] | VHD and VHDX images with parents, which QEMU does not make |
 //! | [`qemu`] | QEMU's tools, to make images with and to look at images with |
 //! | [`baseline`], [`fixtures`] | what released versions of `qemu-img` did, and with which inputs |
+//! | [`messages`] | what a command says, word for word |
 //! | [`cases`] | many independent checks at once |
 
 pub mod baseline;
@@ -20,6 +21,7 @@ pub mod cases;
 pub mod differencing;
 pub mod disk;
 pub mod fixtures;
+pub mod messages;
 pub mod outcome;
 pub mod qemu;
 pub mod scene;

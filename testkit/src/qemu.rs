@@ -16,8 +16,16 @@ use crate::tool::{Tool, require_tool};
 const CANNOT_BE_CHECKED: i32 = 63;
 
 /// Each is its own in every image, or depends on where an image lies and on the moment.
-const INCIDENTAL: &[&str] =
-    &["actual-size", "children", "dirty-flag", "filename", "cid", "parent-cid", "uuid"];
+const INCIDENTAL: &[&str] = &[
+    "actual-size",
+    "children",
+    "dirty-flag",
+    "filename",
+    "full-backing-filename",
+    "cid",
+    "parent-cid",
+    "uuid",
+];
 
 /// The installed `qemu-img` and `qemu-io`.
 pub struct Qemu {

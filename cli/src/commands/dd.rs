@@ -1,39 +1,18 @@
 //! `instar dd`.
 
-use core::time::Duration;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use dd_window::{BlockCount, BlockSize, Blocks, OperandError};
-use fmt_core::Format;
-use guest_abi::dd::{FORMAT_NAME_LEN, NO_COUNT, Report, Request, SKIPPED_PAST_END};
-use vmm::files::FileKind;
-use vmm::{Conduct, Files, GuestImage, Job, Limits, Sandboxes, confine, shown};
+use guest_abi::dd::{NO_COUNT, Report, Request, SKIPPED_PAST_END};
+use vmm::{Conduct, Files, Sandboxes, shown};
 use zerocopy::IntoBytes;
 
+use super::{Work, padded_name, warn_of_character_device};
 use crate::args::DdArgs;
 use crate::console::Console;
 use crate::failure::Failure;
 use crate::{budget, filename, identity};
-
-/// The processor time that the guest gets between two doorbells. It needs a hundredth of a millisecond.
-const GUEST_TIME: Duration = Duration::from_secs(5);
-
-/// How many operations the guest may ask for, whatever is to be copied.
-const MAX_OPERATIONS: u64 = 1 << 34;
-
-/// How much more than the disk an output may take, for headers, tables, and what rounding to blocks adds.
-const MAX_OVERHEAD: u64 = 1 << 28;
-
-/// One byte of tables for so many of the disk, at most.
-const MIN_DISK_PER_TABLE: u64 = 32;
-
-/// How much the guest may read for a byte of the disk, at most: in each image of a chain of 17, twice, a window of 64 KiB
-/// for a cluster of 512 bytes.
-const MAX_READ_PER_BYTE: u64 = 17 * 2 * 128;
-
-/// How much the guest may read to find out what the disk is: as many VHDX logs, and each may have 4 GiB.
-const MAX_READ_AT_FIRST: u64 = 17 << 32;
 
 /// Copies what the command line says.
 pub(crate) fn run(args: &DdArgs, sandboxes: &Sandboxes, console: &mut Console) -> Result<(), Failure> {
@@ -56,50 +35,20 @@ pub(crate) fn run(args: &DdArgs, sandboxes: &Sandboxes, console: &mut Console) -
         identity: identity::of(&output_path, args.uuid)?,
     };
     files.add_output(&output_path)?;
-    if files.kind(opened) == Some(FileKind::CharacterDevice) {
-        console.warn(&format!(
-            "warning: '{}' is a character device: it has no length, so it reads as empty",
-            shown(&input.path)
-        ));
-    }
+    warn_of_character_device(&files, opened, &input.path, console);
 
-    let limits = limits(&operands.blocks);
-    let report = copy(&request, limits, files, sandboxes, console)?;
+    let work = Work {
+        guest: guest_images::DD,
+        request: request.as_bytes(),
+        disk_len: operands.blocks.window(u64::MAX).output_len().unwrap_or(u64::MAX),
+        examined: 0,
+        conduct: Conduct::default(),
+    };
+    let report: Report = work.run(files, sandboxes, console)?;
     if report.flags & SKIPPED_PAST_END != 0 {
         console.warn(&format!("{}: cannot skip to specified offset", shown(&input.path)));
     }
     Ok(())
-}
-
-fn copy(
-    request: &Request,
-    limits: Limits,
-    files: Files,
-    sandboxes: &Sandboxes,
-    console: &mut Console,
-) -> Result<Report, Failure> {
-    let [image, decoder] = [guest_images::DD, guest_images::DECODE]
-        .map(|elf| GuestImage::parse(elf).expect("the guest was built with this program"));
-    let job = Job {
-        image: &image,
-        decoder: &decoder,
-        request: request.as_bytes(),
-        sandboxes,
-        limits,
-        conduct: Conduct::default(),
-        guest_time: GUEST_TIME,
-        confine: confine::enter,
-        interrupted: console.interrupted(),
-    };
-    Ok(job.run(files, console)?)
-}
-
-/// What the copy may take: what the operands ask for. Without `count`, that is a disk of any size.
-fn limits(blocks: &Blocks) -> Limits {
-    let disk = blocks.window(u64::MAX).output_len().unwrap_or(u64::MAX);
-    let output_len = disk.saturating_add(disk / MIN_DISK_PER_TABLE).saturating_add(MAX_OVERHEAD);
-    let read = disk.saturating_mul(MAX_READ_PER_BYTE).saturating_add(MAX_READ_AT_FIRST);
-    Limits { output_len, written: output_len, read, scanned: 0, packed: 0, operations: MAX_OPERATIONS }
 }
 
 /// What the operands say. Of a repeated one the last counts, but each must make sense.
@@ -144,11 +93,4 @@ fn number(operand: &'static str, value: &[u8], error: OperandError) -> Failure {
         OperandError::Invalid => Failure::NotANumber(operand, OsStr::from_bytes(value).to_owned()),
         OperandError::OutOfRange { min, max } => Failure::OutOfRange { operand, min, max },
     }
-}
-
-/// The name of a format as the guest wants it.
-fn padded_name(format: Format) -> [u8; FORMAT_NAME_LEN] {
-    let mut padded = [0; FORMAT_NAME_LEN];
-    padded[..format.name().len()].copy_from_slice(format.name().as_bytes());
-    padded
 }

@@ -2,6 +2,7 @@
 
 use fastrand::Rng;
 
+use super::convert;
 use super::dd;
 use super::image::Format;
 
@@ -14,7 +15,10 @@ pub(super) struct Command {
     pub(super) files: &'static [&'static str],
 }
 
-pub(super) const COMMANDS: &[Command] = &[Command { name: "dd", arguments: dd::arguments, files: dd::FILES }];
+pub(super) const COMMANDS: &[Command] = &[
+    Command { name: "dd", arguments: dd::arguments, files: dd::FILES },
+    Command { name: "convert", arguments: convert::arguments, files: convert::FILES },
+];
 
 /// The file that commands write.
 pub(super) const OUTPUT: &str = "out.img";

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`image`] | images as descriptions, and the shell commands that make them |
 //! | [`generate`] | random images |
-//! | [`command`], [`dd`] | random arguments |
+//! | [`command`], [`dd`], [`convert`] | random arguments |
 //! | [`compare`] | one command, done by both tools |
 //! | [`known`] | differences that are meant to be |
 //! | [`shrink`] | the simplest case that still fails |
@@ -15,6 +15,7 @@
 mod campaign;
 mod command;
 mod compare;
+mod convert;
 mod dd;
 mod generate;
 mod image;
