@@ -11,13 +11,15 @@ pub(super) struct Command {
     pub(super) name: &'static str,
     /// Arguments that suit an input.
     pub(super) arguments: fn(&mut Rng, &Input) -> Vec<Argument>,
+    /// Whether what it makes has no holes if `qemu-img` makes it without.
+    pub(super) is_dense: bool,
     /// What names the input and the output, behind all other arguments.
     pub(super) files: &'static [&'static str],
 }
 
 pub(super) const COMMANDS: &[Command] = &[
-    Command { name: "dd", arguments: dd::arguments, files: dd::FILES },
-    Command { name: "convert", arguments: convert::arguments, files: convert::FILES },
+    Command { name: "dd", arguments: dd::arguments, is_dense: true, files: dd::FILES },
+    Command { name: "convert", arguments: convert::arguments, is_dense: false, files: convert::FILES },
 ];
 
 /// The file that commands write.
