@@ -29,7 +29,14 @@ use crate::scene::Scene;
 const RING: usize = 4;
 
 /// Small, so that they are reached.
-const LIMITS: Limits = Limits { output_len: 8 << 10, written: 16 << 10, read: 16 << 10, scanned: 16 << 10, packed: 0, operations: 16 };
+const LIMITS: Limits = Limits {
+    output_len: 8 << 10,
+    written: 16 << 10,
+    read: 16 << 10,
+    scanned: 16 << 10,
+    packed: 0,
+    operations: 16,
+};
 
 struct Nobody;
 

@@ -72,7 +72,8 @@ impl Model {
 
     /// Does all that a ring asks for, and returns what it reads; or nothing at all if it asks for what it may not.
     pub(crate) fn carry_out(&mut self, ring: &[Record]) -> Option<Vec<Read>> {
-        let mut ringing = Ringing { model: self.clone(), reads: Vec::new(), scans: Vec::new(), touched: Vec::new() };
+        let mut ringing =
+            Ringing { model: self.clone(), reads: Vec::new(), scans: Vec::new(), touched: Vec::new() };
         ring.iter().try_for_each(|record| ringing.carry_out(record))?;
         *self = ringing.model;
         ringing.reads.append(&mut ringing.scans);
@@ -119,7 +120,9 @@ impl Ringing {
                 let len = usize::try_from(len).ok().filter(|_| len <= self.model.limits.written)?;
                 self.write(file, dst, &vec![0; len])
             }
-            Record { op: SCAN, file, src_file: 0, dst, src, len, .. } => self.scan(file, unit_len, src, dst, len),
+            Record { op: SCAN, file, src_file: 0, dst, src, len, .. } => {
+                self.scan(file, unit_len, src, dst, len)
+            }
             _ => None,
         }
     }
