@@ -12,6 +12,7 @@
 //! | [`window`] | [`Window`]: a table of any size, through a piece of bounded size |
 //! | [`step`] | [`Step`] and [`StepSink`]: writing, as a list of things to do |
 //! | [`fill`] | [`BlockFill`]: extents of any size into blocks of one size; [`Zeros`]: what becomes of zeros |
+//! | [`output`] | [`Output`]: an output file as writers see it |
 //! | [`growth`] | [`Growth`]: the length of an output, which is not known before it is written |
 //! | [`format`](mod@format) | [`Format`]: the formats by name |
 //! | [`mod@probe`] | [`probe()`]: which format a file's first bytes show |
@@ -41,6 +42,7 @@ pub mod fill;
 pub mod format;
 pub mod growth;
 pub mod math;
+pub mod output;
 pub mod probe;
 pub mod setting;
 pub mod step;
@@ -56,6 +58,7 @@ pub use fill::{BlockFill, Zeros};
 pub use format::Format;
 pub use growth::Growth;
 pub use math::{SECTOR, round_up_to_sector};
+pub use output::Output;
 pub use probe::probe;
 pub use setting::{Setting, SettingError};
 pub use step::{DiskPlan, PackingPlan, Step, StepSink};

@@ -1,52 +1,11 @@
-//! Tables on their way into the output file, and the file as writers see it.
+//! The output files, and tables on their way into them.
 
 use alloc::vec::Vec;
-use core::cell::Cell;
 
-use fmt_core::{Error, ErrorKind, FileId, Growth, Source, Step, StepSink};
+use fmt_core::{Error, ErrorKind, Output, StepSink};
 
 /// How many bytes of a table are held before they are written.
 pub(crate) const PIECE_LEN: usize = 64 << 10;
-
-/// An output file.
-#[derive(Debug)]
-pub(crate) struct Output<'s, S> {
-    pub(crate) sink: &'s S,
-    pub(crate) file: FileId,
-    growth: Cell<Growth>,
-}
-
-impl<'s, S: StepSink> Output<'s, S> {
-    /// A file that is `len` bytes long at first, and never needs more than `max_len`.
-    pub(crate) fn begin(sink: &'s S, file: FileId, len: u64, max_len: u64) -> Result<Self, Error> {
-        Ok(Self { sink, file, growth: Cell::new(Growth::begin(sink, file, len, max_len)?) })
-    }
-
-    /// Makes the file at least `len` bytes long.
-    pub(crate) fn reserve(&self, len: u64) -> Result<(), Error> {
-        let mut growth = self.growth.get();
-        growth.reserve(self.sink, len)?;
-        self.growth.set(growth);
-        Ok(())
-    }
-
-    /// Ends with a file of `len` bytes.
-    pub(crate) fn finish(&self, len: u64) -> Result<(), Error> {
-        self.growth.get().finish(self.sink, len)
-    }
-
-    pub(crate) fn write(&self, dst: u64, bytes: &[u8]) -> Result<(), Error> {
-        self.sink.step(Step::Write { file: self.file, dst, bytes })
-    }
-
-    pub(crate) fn fill(&self, dst: u64, len: u64, source: Source) -> Result<(), Error> {
-        self.sink.step(Step::Fill { file: self.file, dst, len, source })
-    }
-
-    pub(crate) fn zero(&self, dst: u64, len: u64) -> Result<(), Error> {
-        if len == 0 { Ok(()) } else { self.fill(dst, len, Source::Zero) }
-    }
-}
 
 /// The output files.
 #[derive(Debug)]

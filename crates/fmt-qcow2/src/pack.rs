@@ -1,8 +1,7 @@
 //! Compressed clusters, packed byte after byte into clusters of the file (section "Compressed Clusters Descriptor").
 
-use fmt_core::{Error, Source, StepSink};
+use fmt_core::{Error, Output, Source, StepSink};
 
-use crate::output::Output;
 use crate::refcount::{Counts, Inline};
 use crate::space::Space;
 

@@ -13,14 +13,15 @@
 use core::ops::Range;
 
 use fmt_core::{
-    BlockFill, Codec, DiskPlan, Error, ErrorKind, Extent, FileId, PackingPlan, Source, StepSink, Zeros,
+    BlockFill, Codec, DiskPlan, Error, ErrorKind, Extent, FileId, Output, PackingPlan, Source, StepSink,
+    Zeros,
 };
 
 use crate::clusters::Clusters;
 use crate::geometry::Geometry;
 use crate::header::Version;
 use crate::options::{Design, Options, Preallocation};
-use crate::output::{Output, Outputs};
+use crate::output::Outputs;
 use crate::start::Start;
 
 /// A qcow2 disk being written. It holds a piece of the L1 table, a piece of one L2 table, and a piece of one refcount

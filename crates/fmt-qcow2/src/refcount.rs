@@ -7,11 +7,11 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use fmt_core::{Error, ErrorKind, StepSink};
+use fmt_core::{Error, ErrorKind, Output, StepSink};
 
 use crate::geometry::Geometry;
 use crate::limits::MAX_REFCOUNT_TABLE_LEN;
-use crate::output::{Output, PIECE_LEN, Table};
+use crate::output::{PIECE_LEN, Table};
 
 const TABLE_ENTRY_LEN: u64 = 8;
 

@@ -1,9 +1,8 @@
 //! Clusters of the image file, taken one after the other.
 
-use fmt_core::{Error, ErrorKind, StepSink};
+use fmt_core::{Error, ErrorKind, Output, StepSink};
 
 use crate::limits::MAX_FILE_LEN;
-use crate::output::Output;
 use crate::refcount::{Inline, Refcounts, Width};
 
 /// The clusters of the image file that are taken so far: all before the next.

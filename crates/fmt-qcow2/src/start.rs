@@ -2,12 +2,11 @@
 
 use alloc::vec::Vec;
 
-use fmt_core::{Codec, Error, ErrorKind, StepSink};
+use fmt_core::{Codec, Error, ErrorKind, Output, StepSink};
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
 use crate::header::Version;
 use crate::options::{Backing, Design, Options};
-use crate::output::Output;
 use crate::raw::{
     Autoclear, COMPRESSION_DEFLATE, COMPRESSION_ZSTD, Compatible, EXTENSION_BACKING_FORMAT,
     EXTENSION_DATA_FILE, EXTENSION_END, EXTENSION_FEATURE_NAMES, Incompatible, MAGIC, RawExtension,

@@ -62,7 +62,6 @@ mod layout;
 pub mod limits;
 pub mod map;
 pub mod options;
-mod output;
 pub mod plan;
 pub mod raw;
 pub mod settings;

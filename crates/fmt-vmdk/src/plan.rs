@@ -3,12 +3,11 @@
 use alloc::vec::Vec;
 
 use fmt_core::{
-    Codec, DiskPlan, Error, ErrorKind, Extent, FileId, PackingPlan, Source, Step, StepSink, Zeros,
+    Codec, DiskPlan, Error, ErrorKind, Extent, FileId, Output, PackingPlan, Source, Step, StepSink, Zeros,
 };
 
 use crate::layout::{self, GRAIN_LEN};
 use crate::options::{ExtentFile, Options, Subformat};
-use crate::output::Output;
 use crate::sparse::{GrainZeros, Manner, SparsePart};
 use crate::stream::Stream;
 use crate::text;

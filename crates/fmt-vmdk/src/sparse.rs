@@ -2,13 +2,12 @@
 
 use core::ops::Range;
 
-use fmt_core::{BlockFill, Error, ErrorKind, Extent, FileId, SECTOR, Source, StepSink, Zeros};
+use fmt_core::{BlockFill, Error, ErrorKind, Extent, FileId, Output, SECTOR, Source, StepSink, Zeros};
 
 use crate::head;
 use crate::layout::{GRAIN_LEN, Layout};
 use crate::limits::MAX_FILE_LEN;
 use crate::options::Options;
-use crate::output::Output;
 use crate::raw::GTE_ZERO;
 use crate::tables::{self, GrainTables};
 
@@ -83,7 +82,7 @@ impl<'s, S: StepSink> SparsePart<'s, S> {
         output.write(0, &head::sparse(&layout, manner.zeroed_grain, descriptor))?;
         tables::write_directory(&output, layout.rgd_at, &layout)?;
         tables::write_directory(&output, layout.gd_at, &layout)?;
-        output.zero(layout.tables_end..layout.grains_at)?;
+        output.zero(layout.tables_end, layout.grains_at.saturating_sub(layout.tables_end))?;
         let zeros = if manner.zeros == GrainZeros::Absent { Zeros::Absent } else { Zeros::Written };
         Ok(Self {
             output,

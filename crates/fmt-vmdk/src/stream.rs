@@ -16,14 +16,13 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use fmt_core::{Error, ErrorKind, Extent, FileId, SECTOR, Source, StepSink};
+use fmt_core::{Error, ErrorKind, Extent, FileId, Output, SECTOR, Source, StepSink};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U32, U64};
 
 use crate::head;
 use crate::layout::{GRAIN_LEN, GTES_PER_GT, STREAM_GRAINS_AT, TABLE_LEN};
 use crate::limits::MAX_FILE_LEN;
-use crate::output::Output;
 use crate::raw::{GTE_ZERO, GrainMarker, MARKER_DIRECTORY, MARKER_TABLE, MetadataMarker};
 use crate::sparse::{GrainZeros, Manner, TOO_MANY_GRAINS};
 use crate::tables::CHUNK;

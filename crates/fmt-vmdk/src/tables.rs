@@ -3,10 +3,9 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use fmt_core::{Error, ErrorKind, SECTOR, StepSink};
+use fmt_core::{Error, ErrorKind, Output, SECTOR, StepSink};
 
 use crate::layout::{Layout, TABLE_LEN};
-use crate::output::Output;
 
 /// How many bytes of tables are kept at most before they are written.
 pub(crate) const CHUNK: u64 = 64 << 10;
@@ -107,7 +106,7 @@ impl GrainTables {
 
     fn zero_to<S: StepSink>(&self, output: &Output<'_, S>, end: u64) -> Result<(), Error> {
         for copy in self.copies {
-            output.zero(copy.saturating_add(self.written)..copy.saturating_add(end))?;
+            output.zero(copy.saturating_add(self.written), end.saturating_sub(self.written))?;
         }
         Ok(())
     }
