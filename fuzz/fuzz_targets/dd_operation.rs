@@ -123,6 +123,9 @@ fn expected(case: &Case, image: &[u8], input: &Input) -> Expected {
     if !is_known(&request.output_format) {
         return Expected::Refusal(|failure| matches!(failure, Failure::BadRequest(_)));
     }
+    if !is_writable(&request.output_format) {
+        return Expected::Refusal(is_unsupported_output);
+    }
     let Ok(blocks) = blocks(request) else {
         return Expected::Refusal(|failure| matches!(failure, Failure::BadRequest(_)));
     };
@@ -154,12 +157,22 @@ fn is_known_or_none(name: &[u8]) -> bool {
     text(name).is_empty() || is_known(name)
 }
 
+fn is_writable(name: &[u8]) -> bool {
+    [Format::Raw, Format::Qcow2, Format::Vmdk, Format::Vpc, Format::Vhdx]
+        .into_iter()
+        .any(|format| is_named(name, format))
+}
+
 fn text(name: &[u8]) -> &[u8] {
     &name[..name.iter().position(|&byte| byte == 0).unwrap_or(name.len())]
 }
 
 fn is_too_large(failure: &Failure) -> bool {
     matches!(failure, Failure::Image { file: FileId(INPUT), error } if error.kind == ErrorKind::TooLarge)
+}
+
+fn is_unsupported_output(failure: &Failure) -> bool {
+    matches!(failure, Failure::Image { file: FileId(OUTPUT), error } if error.kind == ErrorKind::UnsupportedFormat)
 }
 
 fn blocks(request: &Request) -> Result<Blocks, OperandError> {
