@@ -33,6 +33,12 @@ impl Growth {
         Ok(Self { file, len, max })
     }
 
+    /// Goes on with the file `file`, which is there and has `len` bytes, without a step. It can need `max`.
+    #[must_use]
+    pub const fn resume(file: FileId, len: u64, max: u64) -> Self {
+        Self { file, len, max }
+    }
+
     /// Makes the file long enough to have a byte before byte `end`.
     ///
     /// # Errors
@@ -106,6 +112,16 @@ mod tests {
         assert!(found.len() < 60, "{}", found.len());
         assert_eq!((found[0], found.last()), (10, Some(&GIB)));
         assert!(found.iter().rev().skip(1).is_sorted_by(|longer, shorter| longer > shorter));
+    }
+
+    #[test]
+    fn a_file_that_is_there_has_its_length() {
+        let lengths = Lengths::default();
+        let mut growth = Growth::resume(FILE, 1000, 1 << 30);
+        growth.reserve(&lengths, 1000).unwrap();
+        growth.reserve(&lengths, 1001).unwrap();
+        growth.finish(&lengths, 1024).unwrap();
+        assert_eq!(lengths.0.into_inner(), [1000 + STEP.start(), 1024]);
     }
 
     #[test]

@@ -24,6 +24,11 @@ impl<'s, S: StepSink> Output<'s, S> {
         Ok(Self { sink, file, growth: Cell::new(Growth::begin(sink, file, len, max_len)?) })
     }
 
+    /// A file that is there already, of `len` bytes, which never needs more than `max_len`.
+    pub const fn resume(sink: &'s S, file: FileId, len: u64, max_len: u64) -> Self {
+        Self { sink, file, growth: Cell::new(Growth::resume(file, len, max_len)) }
+    }
+
     /// Makes the file at least `len` bytes long.
     ///
     /// # Errors
