@@ -25,7 +25,7 @@ const STEPS: &[Step] = &[
     Step { name: "tests of commands, in processes", run: test::in_processes },
     Step { name: "comparison with qemu-img", run: difftest::ci },
     Step { name: "hostile images", run: || hostile::run(&[]) },
-    Step { name: "fuzzing", run: || fuzz::run(&[]) },
+    Step { name: "fuzzing", run: fuzz::ci },
 ];
 
 pub(crate) fn run(args: &[&str]) -> Result<()> {
