@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use fmt_core::{
-    BlockFill, DiskPlan, Error, ErrorKind, Extent, FileId, Growth, SECTOR, Source, Step, StepSink, Zeros,
+    BlockFill, DiskPlan, Error, ErrorKind, Extent, FileId, Output, SECTOR, Source, StepSink, Zeros,
     round_up_to_sector,
 };
 use zerocopy::IntoBytes;
@@ -131,13 +131,11 @@ fn blocks_offset(size: u64) -> u64 {
 /// The disk may be larger than what was asked for ([`virtual_size`]); what lies beyond reads as zeros.
 #[derive(Debug)]
 pub struct VhdPlan<'s, S> {
-    sink: &'s S,
-    file: FileId,
+    output: Output<'s, S>,
     options: Options,
     capacity: Capacity,
     /// Where the next extent may begin, and where the last must end: what was asked for, in whole sectors.
     left: Range<u64>,
-    growth: Growth,
     body: Body,
 }
 
@@ -164,14 +162,10 @@ impl<'s, S: StepSink> VhdPlan<'s, S> {
             }
         };
         let len = if options.zeros == Zeros::Written { max_len } else { first };
-        let growth = Growth::begin(sink, file, len, max_len)?;
+        let output = Output::begin(sink, file, len, max_len)?;
         // Less than the capacity, which fits.
         let left = 0..size.next_multiple_of(SECTOR);
-        Ok(Self { sink, file, options: *options, capacity, left, growth, body })
-    }
-
-    fn write(&self, dst: u64, bytes: &[u8]) -> Result<(), Error> {
-        self.sink.step(Step::Write { file: self.file, dst, bytes })
+        Ok(Self { output, options: *options, capacity, left, body })
     }
 }
 
@@ -186,27 +180,27 @@ impl<S: StepSink> DiskPlan for VhdPlan<'_, S> {
         }
         self.left.start = extent.end();
         match &mut self.body {
-            Body::Fixed(fixed) => fixed.extent(self.sink, self.file, extent),
-            Body::Dynamic(dynamic) => dynamic.extent(self.sink, self.file, extent, &mut self.growth),
+            Body::Fixed(fixed) => fixed.extent(&self.output, extent),
+            Body::Dynamic(dynamic) => dynamic.extent(&self.output, extent),
         }
     }
 
     fn finish(mut self) -> Result<(), Error> {
-        let footer = footer(self.capacity, &self.options);
+        let (output, footer) = (&self.output, footer(self.capacity, &self.options));
         let len = match &mut self.body {
-            Body::Fixed(fixed) => fixed.finish(self.sink, self.file, self.capacity.size)?,
+            Body::Fixed(fixed) => fixed.finish(output, self.capacity.size)?,
             Body::Dynamic(dynamic) => {
-                let len = dynamic.finish(self.sink, self.file)?;
+                let len = dynamic.finish(output)?;
                 let header = dynamic_header(dynamic.table.entries());
-                self.write(0, footer.as_bytes())?;
-                self.write(FOOTER_LEN, header.as_bytes())?;
+                output.write(0, footer.as_bytes())?;
+                output.write(FOOTER_LEN, header.as_bytes())?;
                 len
             }
         };
         let end = len + FOOTER_LEN;
-        self.growth.reserve(self.sink, end)?;
-        self.write(len, footer.as_bytes())?;
-        self.growth.finish(self.sink, end)
+        output.reserve(end)?;
+        output.write(len, footer.as_bytes())?;
+        output.finish(end)
     }
 }
 
@@ -225,28 +219,22 @@ impl Dynamic {
         Self { fill: BlockFill::new(BLOCK_LEN).with_zeros(zeros), table, next: blocks_offset(size) }
     }
 
-    fn extent<S: StepSink>(
-        &mut self,
-        sink: &S,
-        file: FileId,
-        extent: Extent,
-        growth: &mut Growth,
-    ) -> Result<(), Error> {
+    fn extent<S: StepSink>(&mut self, output: &Output<'_, S>, extent: Extent) -> Result<(), Error> {
         let Self { fill, table, next } = self;
-        fill.extent(sink, file, extent, |index| {
+        fill.extent(output.sink, output.file, extent, |index| {
             let at = *next;
             *next += BITMAP_LEN + BLOCK_LEN;
-            growth.reserve(sink, *next)?;
-            table.set(sink, file, index, at / SECTOR)?;
-            sink.step(Step::Write { file, dst: at, bytes: &BITMAP })?;
+            output.reserve(*next)?;
+            table.set(output, index, at / SECTOR)?;
+            output.write(at, &BITMAP)?;
             Ok(at + BITMAP_LEN)
         })
     }
 
     /// Returns where the blocks end.
-    fn finish<S: StepSink>(&mut self, sink: &S, file: FileId) -> Result<u64, Error> {
-        self.fill.finish(sink, file)?;
-        self.table.finish(sink, file)?;
+    fn finish<S: StepSink>(&mut self, output: &Output<'_, S>) -> Result<u64, Error> {
+        self.fill.finish(output.sink, output.file)?;
+        self.table.finish(output)?;
         Ok(self.next)
     }
 }
@@ -259,29 +247,26 @@ struct Fixed {
 }
 
 impl Fixed {
-    fn extent<S: StepSink>(&mut self, sink: &S, file: FileId, extent: Extent) -> Result<(), Error> {
+    fn extent<S: StepSink>(&mut self, output: &Output<'_, S>, extent: Extent) -> Result<(), Error> {
         let Extent { start, len, source } = extent;
         if source == Source::Unallocated {
             return Ok(());
         }
-        self.zero_to(sink, file, start)?;
-        sink.step(Step::Fill { file, dst: start, len, source })?;
+        self.zero_to(output, start)?;
+        output.fill(start, len, source)?;
         self.written = extent.end();
         Ok(())
     }
 
     /// Returns where the disk ends.
-    fn finish<S: StepSink>(&mut self, sink: &S, file: FileId, size: u64) -> Result<u64, Error> {
-        self.zero_to(sink, file, size)?;
+    fn finish<S: StepSink>(&mut self, output: &Output<'_, S>, size: u64) -> Result<u64, Error> {
+        self.zero_to(output, size)?;
         Ok(size)
     }
 
-    fn zero_to<S: StepSink>(&mut self, sink: &S, file: FileId, to: u64) -> Result<(), Error> {
+    fn zero_to<S: StepSink>(&mut self, output: &Output<'_, S>, to: u64) -> Result<(), Error> {
         // Extents come in order, and none reaches beyond the disk.
-        let len = to.saturating_sub(self.written);
-        if len > 0 {
-            sink.step(Step::Fill { file, dst: self.written, len, source: Source::Zero })?;
-        }
+        output.zero(self.written, to.saturating_sub(self.written))?;
         self.written = to;
         Ok(())
     }

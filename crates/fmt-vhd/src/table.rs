@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use fmt_core::{Error, ErrorKind, FileId, SECTOR, Step, StepSink};
+use fmt_core::{Error, ErrorKind, Output, SECTOR, StepSink};
 
 use crate::raw::{ENTRY_LEN, UNUSED};
 
@@ -34,13 +34,12 @@ impl TableWriter {
     /// Sets entry `index`, which lies behind all that were set before, to the sector where its block is.
     pub(crate) fn set<S: StepSink>(
         &mut self,
-        sink: &S,
-        file: FileId,
+        output: &Output<'_, S>,
         index: u64,
         sector: u64,
     ) -> Result<(), Error> {
         while index >= self.written + CHUNK {
-            self.write_chunk(sink, file, CHUNK)?;
+            self.write_chunk(output, CHUNK)?;
         }
         let no_room = Error::new(ErrorKind::TooLarge, self.at, "a block beyond the block allocation table");
         let sector = u32::try_from(sector).ok().filter(|&sector| sector != UNUSED).ok_or(no_room)?;
@@ -50,18 +49,18 @@ impl TableWriter {
     }
 
     /// Writes the rest of the table, to the end of its last sector.
-    pub(crate) fn finish<S: StepSink>(&mut self, sink: &S, file: FileId) -> Result<(), Error> {
+    pub(crate) fn finish<S: StepSink>(&mut self, output: &Output<'_, S>) -> Result<(), Error> {
         while self.written < self.entries {
             let left = self.entries - self.written;
-            self.write_chunk(sink, file, left.next_multiple_of(SECTOR / ENTRY_LEN).min(CHUNK))?;
+            self.write_chunk(output, left.next_multiple_of(SECTOR / ENTRY_LEN).min(CHUNK))?;
         }
         Ok(())
     }
 
-    fn write_chunk<S: StepSink>(&mut self, sink: &S, file: FileId, entries: u64) -> Result<(), Error> {
+    fn write_chunk<S: StepSink>(&mut self, output: &Output<'_, S>, entries: u64) -> Result<(), Error> {
         self.fill_to(entries);
         let dst = self.at + self.written * ENTRY_LEN;
-        sink.step(Step::Write { file, dst, bytes: &self.chunk })?;
+        output.write(dst, &self.chunk)?;
         self.written += entries;
         self.chunk.clear();
         Ok(())

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use fmt_core::{Error, FileId, Source, Step, StepSink};
+use fmt_core::{Error, Output, StepSink};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
 
@@ -21,32 +21,31 @@ const CREATOR: &str = "instar";
 /// Where the checksum of a structure is in it.
 const CHECKSUM_AT: core::ops::Range<usize> = 4..8;
 
-/// Writes identifier, headers, region tables and metadata of a disk into `file`. The log is left as it is: the headers say
+/// Writes identifier, headers, region tables and metadata of a disk. The log is left as it is: the headers say
 /// that there is nothing in it.
 pub(crate) fn write<S: StepSink>(
-    sink: &S,
-    file: FileId,
+    output: &Output<'_, S>,
     layout: &Layout,
     options: &Options,
 ) -> Result<(), Error> {
-    padded(sink, file, layout.metadata.at, metadata_table().as_slice(), TABLE_LEN)?;
+    padded(output, layout.metadata.at, metadata_table().as_slice(), TABLE_LEN)?;
     let items_at = layout.metadata.at + TABLE_LEN as u64;
-    padded(sink, file, items_at, &metadata_items(layout, options), TABLE_LEN)?;
+    padded(output, items_at, &metadata_items(layout, options), TABLE_LEN)?;
     let table = region_table(layout);
     for at in REGION_TABLES_AT {
-        padded(sink, file, at, &table, TABLE_LEN)?;
+        padded(output, at, &table, TABLE_LEN)?;
     }
     for (at, number) in HEADERS_AT.into_iter().zip(0..) {
-        padded(sink, file, at, &header(layout, options, number), HEADER_LEN)?;
+        padded(output, at, &header(layout, options, number), HEADER_LEN)?;
     }
-    padded(sink, file, 0, identifier().as_bytes(), TABLE_LEN)
+    padded(output, 0, identifier().as_bytes(), TABLE_LEN)
 }
 
 /// Writes `bytes` at byte `dst`, and zeros behind them up to `len` bytes.
-fn padded<S: StepSink>(sink: &S, file: FileId, dst: u64, bytes: &[u8], len: usize) -> Result<(), Error> {
-    sink.step(Step::Write { file, dst, bytes })?;
+fn padded<S: StepSink>(output: &Output<'_, S>, dst: u64, bytes: &[u8], len: usize) -> Result<(), Error> {
+    output.write(dst, bytes)?;
     let rest = len.saturating_sub(bytes.len()) as u64;
-    sink.step(Step::Fill { file, dst: dst + bytes.len() as u64, len: rest, source: Source::Zero })
+    output.zero(dst + bytes.len() as u64, rest)
 }
 
 fn identifier() -> FileIdentifier {

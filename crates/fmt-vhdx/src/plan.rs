@@ -2,9 +2,7 @@
 
 use alloc::vec::Vec;
 
-use fmt_core::{
-    BlockFill, DiskPlan, Error, ErrorKind, Extent, FileId, Growth, Source, Step, StepSink, Zeros,
-};
+use fmt_core::{BlockFill, DiskPlan, Error, ErrorKind, Extent, FileId, Output, StepSink, Zeros};
 
 use crate::bat::{BatEntry, BatLayout, ENTRY_LEN};
 use crate::emit;
@@ -21,12 +19,10 @@ const BAT_PIECE: usize = 32 << 10;
 /// headers say to be empty: what was in the file before does not matter.
 #[derive(Debug)]
 pub struct VhdxPlan<'s, S> {
-    sink: &'s S,
-    file: FileId,
+    output: Output<'s, S>,
     options: Options,
     fill: BlockFill,
     blocks: Blocks,
-    growth: Growth,
 }
 
 impl<'s, S: StepSink> VhdxPlan<'s, S> {
@@ -42,19 +38,17 @@ impl<'s, S: StepSink> VhdxPlan<'s, S> {
         let is_dense = options.zeros == Zeros::Written || options.subformat == Subformat::Fixed;
         let len = if is_dense { max } else { layout.data_at };
         Ok(Self {
-            sink,
-            file,
+            output: Output::begin(sink, file, len, max)?,
             options: *options,
             fill: BlockFill::new(layout.blocks.block_size).with_zeros(options.zeros),
             blocks: Blocks::new(layout, options),
-            growth: Growth::begin(sink, file, len, max)?,
         })
     }
 }
 
 impl<S: StepSink> DiskPlan for VhdxPlan<'_, S> {
     fn extent(&mut self, extent: Extent) -> Result<(), Error> {
-        let Self { sink, file, fill, blocks, growth, .. } = self;
+        let Self { output, fill, blocks, .. } = self;
         if extent.end() > blocks.layout.size {
             return Err(Error::new(
                 ErrorKind::Corrupt,
@@ -62,15 +56,15 @@ impl<S: StepSink> DiskPlan for VhdxPlan<'_, S> {
                 "an extent reaches beyond the disk's end",
             ));
         }
-        fill.extent(*sink, *file, extent, |block| blocks.allocate(*sink, *file, growth, block))
+        fill.extent(output.sink, output.file, extent, |block| blocks.allocate(output, block))
     }
 
     fn finish(mut self) -> Result<(), Error> {
-        let (sink, file, layout) = (self.sink, self.file, self.blocks.layout);
-        self.fill.finish(sink, file)?;
-        let allocated = self.blocks.finish(sink, file)?;
-        emit::write(sink, file, &layout, &self.options)?;
-        self.growth.finish(sink, layout.block_at(allocated))
+        let (output, layout) = (&self.output, self.blocks.layout);
+        self.fill.finish(output.sink, output.file)?;
+        let allocated = self.blocks.finish(output)?;
+        emit::write(output, &layout, &self.options)?;
+        output.finish(layout.block_at(allocated))
     }
 }
 
@@ -92,43 +86,37 @@ impl Blocks {
     }
 
     /// The byte offset in the file for payload block `block`, which must lie behind all before.
-    fn allocate<S: StepSink>(
-        &mut self,
-        sink: &S,
-        file: FileId,
-        growth: &mut Growth,
-        block: u64,
-    ) -> Result<u64, Error> {
+    fn allocate<S: StepSink>(&mut self, output: &Output<'_, S>, block: u64) -> Result<u64, Error> {
         if self.subformat == Subformat::Fixed {
-            self.fill_up_to(sink, file, block)?;
+            self.fill_up_to(output, block)?;
         }
         let offset = self.layout.block_at(self.allocated);
         let index = self.layout.blocks.payload_index(block);
-        self.bat.put(sink, file, index, BatEntry::fully_present(offset))?;
+        self.bat.put(output, index, BatEntry::fully_present(offset))?;
         self.allocated += 1;
-        growth.reserve(sink, self.layout.block_at(self.allocated))?;
+        output.reserve(self.layout.block_at(self.allocated))?;
         Ok(offset)
     }
 
     /// Allocates what is missing before payload block `end`, as zeros.
-    fn fill_up_to<S: StepSink>(&mut self, sink: &S, file: FileId, end: u64) -> Result<(), Error> {
+    fn fill_up_to<S: StepSink>(&mut self, output: &Output<'_, S>, end: u64) -> Result<(), Error> {
         let dst = self.layout.block_at(self.allocated);
         let len = self.layout.block_at(end).saturating_sub(dst);
-        zero(sink, file, dst, len)?;
+        output.zero(dst, len)?;
         while self.allocated < end {
             let entry = BatEntry::fully_present(self.layout.block_at(self.allocated));
-            self.bat.put(sink, file, self.layout.blocks.payload_index(self.allocated), entry)?;
+            self.bat.put(output, self.layout.blocks.payload_index(self.allocated), entry)?;
             self.allocated += 1;
         }
         Ok(())
     }
 
     /// Writes what is left of the BAT, and tells how many blocks are in the file.
-    fn finish<S: StepSink>(mut self, sink: &S, file: FileId) -> Result<u64, Error> {
+    fn finish<S: StepSink>(mut self, output: &Output<'_, S>) -> Result<u64, Error> {
         if self.subformat == Subformat::Fixed {
-            self.fill_up_to(sink, file, self.layout.blocks.blocks)?;
+            self.fill_up_to(output, self.layout.blocks.blocks)?;
         }
-        self.bat.finish(sink, file)?;
+        self.bat.finish(output)?;
         Ok(self.allocated)
     }
 }
@@ -152,26 +140,26 @@ impl BatWriter {
     }
 
     /// Puts `entry` at `index`, which must be larger than that of the entry before.
-    fn put<S: StepSink>(&mut self, sink: &S, file: FileId, index: u64, entry: BatEntry) -> Result<(), Error> {
-        self.absent_to(sink, file, index)?;
-        self.push(sink, file, entry)
+    fn put<S: StepSink>(&mut self, output: &Output<'_, S>, index: u64, entry: BatEntry) -> Result<(), Error> {
+        self.absent_to(output, index)?;
+        self.push(output, entry)
     }
 
-    fn finish<S: StepSink>(mut self, sink: &S, file: FileId) -> Result<(), Error> {
-        self.absent_to(sink, file, self.blocks.entries(false))?;
-        self.flush(sink, file)?;
+    fn finish<S: StepSink>(mut self, output: &Output<'_, S>) -> Result<(), Error> {
+        self.absent_to(output, self.blocks.entries(false))?;
+        self.flush(output)?;
         let Region { at, len } = self.region;
-        zero(sink, file, at + self.written, len.saturating_sub(self.written))
+        output.zero(at + self.written, len.saturating_sub(self.written))
     }
 
     /// Goes on up to entry `end` with what is not in the file.
-    fn absent_to<S: StepSink>(&mut self, sink: &S, file: FileId, end: u64) -> Result<(), Error> {
+    fn absent_to<S: StepSink>(&mut self, output: &Output<'_, S>, end: u64) -> Result<(), Error> {
         if self.absent == BatEntry::NOT_PRESENT {
-            return self.zeros_to(sink, file, end * ENTRY_LEN);
+            return self.zeros_to(output, end * ENTRY_LEN);
         }
         for index in self.entries()..end {
             let entry = if self.blocks.is_bitmap(index) { BatEntry::NOT_PRESENT } else { self.absent };
-            self.push(sink, file, entry)?;
+            self.push(output, entry)?;
         }
         Ok(())
     }
@@ -181,34 +169,30 @@ impl BatWriter {
         (self.written + self.next.len() as u64) / ENTRY_LEN
     }
 
-    fn push<S: StepSink>(&mut self, sink: &S, file: FileId, entry: BatEntry) -> Result<(), Error> {
+    fn push<S: StepSink>(&mut self, output: &Output<'_, S>, entry: BatEntry) -> Result<(), Error> {
         self.next.extend(entry.0.to_le_bytes());
-        if self.next.len() >= BAT_PIECE { self.flush(sink, file) } else { Ok(()) }
+        if self.next.len() >= BAT_PIECE { self.flush(output) } else { Ok(()) }
     }
 
     /// Goes on with zeros up to byte `end` of the region.
-    fn zeros_to<S: StepSink>(&mut self, sink: &S, file: FileId, end: u64) -> Result<(), Error> {
+    fn zeros_to<S: StepSink>(&mut self, output: &Output<'_, S>, end: u64) -> Result<(), Error> {
         match usize::try_from(end.saturating_sub(self.written)) {
             Ok(len) if len < BAT_PIECE => self.next.resize(len.max(self.next.len()), 0),
             _ => {
-                self.flush(sink, file)?;
-                zero(sink, file, self.region.at + self.written, end.saturating_sub(self.written))?;
+                self.flush(output)?;
+                output.zero(self.region.at + self.written, end.saturating_sub(self.written))?;
                 self.written = end.max(self.written);
             }
         }
         Ok(())
     }
 
-    fn flush<S: StepSink>(&mut self, sink: &S, file: FileId) -> Result<(), Error> {
+    fn flush<S: StepSink>(&mut self, output: &Output<'_, S>) -> Result<(), Error> {
         if !self.next.is_empty() {
-            sink.step(Step::Write { file, dst: self.region.at + self.written, bytes: &self.next })?;
+            output.write(self.region.at + self.written, &self.next)?;
             self.written += self.next.len() as u64;
             self.next.clear();
         }
         Ok(())
     }
-}
-
-fn zero<S: StepSink>(sink: &S, file: FileId, dst: u64, len: u64) -> Result<(), Error> {
-    if len == 0 { Ok(()) } else { sink.step(Step::Fill { file, dst, len, source: Source::Zero }) }
 }

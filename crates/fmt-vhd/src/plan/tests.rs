@@ -3,7 +3,7 @@ use std::vec::Vec;
 use super::*;
 use crate::testing::{IMAGE, INPUT, Output, Random, disk_bytes};
 use crate::{VhdMap, raw};
-use fmt_core::DiskMap;
+use fmt_core::{DiskMap, Step};
 
 const FIXED: Options = Options {
     unique_id: [0; 16],
