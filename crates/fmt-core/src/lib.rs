@@ -12,6 +12,7 @@
 //! | [`window`] | [`Window`]: a table of any size, through a piece of bounded size |
 //! | [`step`] | [`Step`] and [`StepSink`]: writing, as a list of things to do |
 //! | [`fill`] | [`BlockFill`]: extents of any size into blocks of one size; [`Zeros`]: what becomes of zeros |
+//! | [`edit`] | [`BlockEdit`]: extents into blocks, some of which are there; [`EditWindow`]: a table that is changed in place |
 //! | [`output`] | [`Output`]: an output file as writers see it |
 //! | [`growth`] | [`Growth`]: the length of an output, which is not known before it is written |
 //! | [`format`](mod@format) | [`Format`]: the formats by name |
@@ -35,6 +36,7 @@
 extern crate alloc;
 
 pub mod chain;
+pub mod edit;
 pub mod error;
 pub mod extent;
 pub mod file;
@@ -51,6 +53,7 @@ pub mod testing;
 pub mod window;
 
 pub use chain::Chain;
+pub use edit::{BlockEdit, BlockTable, EditWindow};
 pub use error::{Error, ErrorKind};
 pub use extent::{Codec, Compressed, DiskMap, Extent, Source};
 pub use file::{FileId, ReadAt};

@@ -36,11 +36,10 @@ impl Window {
             len.is_power_of_two() && len <= self.size && at.is_multiple_of(len as u64),
             "straddles"
         );
-        let start = at - at % self.size as u64;
-        if self.bytes.is_empty() || self.start != start {
-            self.load(source, start)?;
+        if !self.shows(at) {
+            self.load(source, at)?;
         }
-        let bytes = usize::try_from(at - start).ok().and_then(|from| self.bytes.get(from..));
+        let bytes = usize::try_from(at - self.start).ok().and_then(|from| self.bytes.get(from..));
         let beyond = Error::new(ErrorKind::Corrupt, at, "a table reaches beyond the end of the file");
         bytes.filter(|bytes| bytes.len() >= len).ok_or(beyond)
     }
@@ -86,7 +85,19 @@ impl Window {
         bytes.copied().ok_or(Error::new(ErrorKind::Corrupt, at, "a table ends early"))
     }
 
-    fn load<S: ReadAt + ?Sized>(&mut self, source: &S, start: u64) -> Result<(), Error> {
+    /// Whether the window shows byte `at` of the file, or would if the file were long enough.
+    pub(crate) const fn shows(&self, at: u64) -> bool {
+        !self.bytes.is_empty() && self.start == at - at % self.size as u64
+    }
+
+    /// The byte offset of the window in the file, and what it shows.
+    pub(crate) const fn shown(&mut self) -> (u64, &mut Vec<u8>) {
+        (self.start, &mut self.bytes)
+    }
+
+    /// Shows what is around byte `at` of the file, read anew.
+    pub(crate) fn load<S: ReadAt + ?Sized>(&mut self, source: &S, at: u64) -> Result<(), Error> {
+        let start = at - at % self.size as u64;
         self.bytes.resize(self.size, 0);
         let len = match source.read_up_to(start, &mut self.bytes) {
             Ok(read) => read.len(),

@@ -52,6 +52,14 @@ impl From<[u64; 3]> for Piece {
     }
 }
 
+impl Piece {
+    /// The same kind of piece on a small disk: neither gap nor length are `most` bytes or more.
+    #[must_use]
+    pub const fn below(self, most: u64) -> Self {
+        Self { gap: self.gap % most, len: self.len % most, content: self.content }
+    }
+}
+
 /// A number below 2<sup>58</sup>, of any number of digits as likely as of any other if `bits` are random.
 #[must_use]
 pub const fn magnitude(bits: u64) -> u64 {

@@ -5,14 +5,17 @@
 //! |---|---|
 //! | [`reading`] | [`extent_at`]: a [`DiskMap`](crate::DiskMap)'s answer, checked; [`Counted`]: how much is read for it |
 //! | [`writing`] | [`Output`] and [`PlannedFile`]: a file as the steps of a [`DiskPlan`](crate::DiskPlan) make it |
+//! | [`updating`] | [`UpdatedFile`]: a file that is there, as such steps change it |
 //! | [`disk`] | [`Piece`]: disks made up from a few numbers, of any size |
 
 pub mod disk;
 pub mod reading;
+pub mod updating;
 pub mod writing;
 
 pub use disk::{Content, Piece, blocks, extents, magnitude};
 pub use reading::{Counted, extent_at};
+pub use updating::{UpdatedFile, disk_bytes};
 pub use writing::{Origin, Output, PlannedFile};
 
 use crate::FileId;
