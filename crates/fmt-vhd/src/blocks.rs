@@ -15,6 +15,8 @@ const BITMAP_WINDOW: usize = 4 << 10;
 #[derive(Debug)]
 pub(crate) struct Blocks {
     header: Header,
+    /// Where the last block, the table and the header end in the file.
+    end: u64,
     table: Window,
     bitmap: Window,
 }
@@ -24,8 +26,8 @@ impl Blocks {
     ///
     /// `qemu-img` opens no other image; and whoever is about to overwrite something learns of it before.
     pub(crate) fn open<S: ReadAt + ?Sized>(source: &S, header: Header) -> Result<Self, Error> {
-        let mut blocks =
-            Self { header, table: Window::new(TABLE_WINDOW), bitmap: Window::new(BITMAP_WINDOW) };
+        let (end, table) = (header.end(), Window::new(TABLE_WINDOW));
+        let mut blocks = Self { header, end, table, bitmap: Window::new(BITMAP_WINDOW) };
         let mut index = 0;
         while index < blocks.header.entries() {
             index = blocks.check_window(source, index)?;
@@ -35,6 +37,11 @@ impl Blocks {
 
     pub(crate) const fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// The byte offset in the file behind all blocks, the table and the header, in whole sectors.
+    pub(crate) const fn end(&self) -> u64 {
+        self.end
     }
 
     /// The extent that holds byte `at` of a disk of `size` bytes, where `at` lies.
@@ -47,7 +54,7 @@ impl Blocks {
     ) -> Result<Extent, Error> {
         let block_size = self.header.block_size();
         let index = at / block_size;
-        let place = self.entry_at(index);
+        let place = self.header.entry_at(index);
         let entry = self.table.be_u32(source, place)?;
         let start = index * block_size;
         let extent = if entry == UNUSED {
@@ -66,7 +73,7 @@ impl Blocks {
 
     /// Checks the entries in the window that begins with entry `index`, and returns the first behind it.
     fn check_window<S: ReadAt + ?Sized>(&mut self, source: &S, index: u32) -> Result<u32, Error> {
-        let place = self.entry_at(index.into());
+        let place = self.header.entry_at(index.into());
         let bytes = self.table.look(source, place, size_of::<u32>())?;
         let mut next = index;
         for entry in entries(bytes) {
@@ -76,7 +83,8 @@ impl Blocks {
             if entry != UNUSED {
                 let at = place + u64::from(next - index) * ENTRY_LEN;
                 let block = self.header.block_at(entry, source.file_len());
-                block.map_err(|what| Error::new(ErrorKind::Corrupt, at, what))?;
+                let block = block.map_err(|what| Error::new(ErrorKind::Corrupt, at, what))?;
+                self.end = self.end.max(block + self.header.stride());
             }
             next += 1;
         }
@@ -118,11 +126,6 @@ impl Blocks {
 
     fn is_differencing(&self) -> bool {
         self.header.parent().is_some()
-    }
-
-    /// The byte offset of entry `index` of the table.
-    fn entry_at(&self, index: u64) -> u64 {
-        self.header.table_offset() + index * ENTRY_LEN
     }
 }
 

@@ -119,11 +119,26 @@ impl Header {
         u64::from(self.entries) * ENTRY_LEN
     }
 
+    /// The byte offset of entry `index` of the block allocation table.
+    pub(crate) fn entry_at(&self, index: u64) -> u64 {
+        self.table_offset + index * ENTRY_LEN
+    }
+
+    /// The length of a block with its bitmap in bytes.
+    pub(crate) fn stride(&self) -> u64 {
+        self.bitmap_len() + self.block_size()
+    }
+
+    /// Where both the header and the block allocation table have ended, in whole sectors.
+    pub(crate) fn end(&self) -> u64 {
+        (self.at + HEADER_LEN).max(self.table_offset + self.table_len()).next_multiple_of(SECTOR)
+    }
+
     /// The byte offset of the block, bitmap first, whose entry is `entry`; or why it cannot be there, in a file of
     /// `file_len` bytes.
     pub(crate) fn block_at(&self, entry: u32, file_len: u64) -> Result<u64, &'static str> {
         let start = u64::from(entry) * SECTOR;
-        let block = (start, self.bitmap_len() + self.block_size());
+        let block = (start, self.stride());
         if start + block.1 > file_len {
             return Err("a block reaches beyond the end of the file");
         }

@@ -9,6 +9,7 @@
 //! | [`parent`] | [`Parent`]: what a differencing image says about its parent |
 //! | [`map`] | [`VhdMap`]: where the disk's bytes are |
 //! | [`plan`] | [`VhdPlan`]: the steps that write a disk |
+//! | [`update`] | [`VhdUpdate`]: the steps that write into a disk that is there |
 //! | [`mod@settings`] | [`SETTINGS`]: the options of a disk that is written, as text |
 //!
 //! A disk of 3 MiB with data in its second half is written, and read again:
@@ -70,6 +71,7 @@ pub mod settings;
 mod table;
 #[cfg(test)]
 mod testing;
+pub mod update;
 
 pub use footer::{DiskType, Footer};
 pub use geometry::Geometry;
@@ -78,3 +80,4 @@ pub use map::VhdMap;
 pub use parent::Parent;
 pub use plan::{Options, Subformat, VhdPlan};
 pub use settings::SETTINGS;
+pub use update::VhdUpdate;

@@ -95,6 +95,11 @@ impl<S: ReadAt> VhdMap<S> {
         self.blocks.as_ref().map(Blocks::header)
     }
 
+    /// The byte offset in the file behind all blocks, the table and the header; `None` in a fixed image.
+    pub(crate) fn blocks_end(&self) -> Option<u64> {
+        self.blocks.as_ref().map(Blocks::end)
+    }
+
     /// What a differencing image says about its parent; `None` in any other.
     #[must_use]
     pub fn parent(&self) -> Option<&Parent> {
@@ -126,7 +131,7 @@ impl<S: ReadAt> DiskMap for VhdMap<S> {
 }
 
 /// Where the last footer begins in a file of `file_len` bytes. Footers before Virtual PC 2004 lacked their last byte.
-const fn last_footer_at(file_len: u64) -> u64 {
+pub(crate) const fn last_footer_at(file_len: u64) -> u64 {
     file_len.saturating_sub(1) / SECTOR * SECTOR
 }
 

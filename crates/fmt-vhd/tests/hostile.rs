@@ -10,8 +10,9 @@ use core::cell::Cell;
 use core::time::Duration;
 use std::time::Instant;
 
-use fmt_core::{DiskMap, Error, Extent, ReadAt, Source};
-use fmt_vhd::VhdMap;
+use fmt_core::testing::{OUTPUT, PlannedFile, UpdatedFile};
+use fmt_core::{DiskMap, Error, ErrorKind, Extent, ReadAt, Source};
+use fmt_vhd::{VhdMap, VhdUpdate};
 use testing::{IMAGE, Image, Random, fixed_image};
 
 /// The most questions that a test asks of one image.
@@ -40,6 +41,42 @@ fn ask(image: &[u8], random: &mut Random) -> bool {
         let _ = locator.read(map.source());
     }
     true
+}
+
+/// Writes to an image: what it begins with stays as it is, and of the table what leads somewhere. Returns whether something
+/// was written.
+fn write(image: &[u8], random: &mut Random) -> bool {
+    let file = UpdatedFile::of_stranger(image.to_vec());
+    let Ok(update) = VhdUpdate::open(&file, &file, OUTPUT) else { return false };
+    // What a case takes is what a block takes.
+    let (size, block_len) = (update.virtual_size(), update.block_len().unwrap_or(4096));
+    if block_len > 1 << 20 || size == 0 {
+        return false;
+    }
+    let mut at = 0;
+    let extents: Vec<_> = (0..3)
+        .map(|_| {
+            let start = at + random.below(size as usize) as u64 / 4;
+            at = start + 1 + random.below(2 * block_len as usize) as u64;
+            let data = Source::Data { file: IMAGE, offset: 5 };
+            Extent { start, len: at - start, source: [data, data, Source::Zero][random.below(3)] }
+        })
+        .collect();
+    if let Err(error) = PlannedFile::write(Ok(update), &extents) {
+        assert!([ErrorKind::Corrupt, ErrorKind::TooLarge].contains(&error.kind), "{error}");
+    }
+    let (map, bytes) = (VhdMap::open(image, OUTPUT).unwrap(), file.bytes());
+    let Some(header) = map.header() else {
+        assert_eq!(bytes[size as usize..], image[size as usize..]);
+        return true;
+    };
+    let at = map.footer().data_offset() as usize;
+    assert!(bytes[..512] == image[..512] && bytes[at..at + 1024] == image[at..at + 1024]);
+    for entry in (0..header.entries() as usize).map(|index| header.table_offset() as usize + 4 * index) {
+        let unused = image[entry..entry + 4] == [0xff; 4];
+        assert!(unused || bytes[entry..entry + 4] == image[entry..entry + 4]);
+    }
+    !file.written().is_empty()
 }
 
 fn inside(extent: Extent, file_len: u64) {
@@ -171,6 +208,33 @@ fn extreme_values_in_every_field() {
     }
 }
 
+/// The image with a few bytes changed.
+fn mutated(image: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut image = image.to_vec();
+    for _ in 0..=random.below(4) {
+        let region = [64, 512, 600, 1600, image.len()][random.below(5)].min(image.len());
+        let at = random.below(region);
+        image[at] = match random.below(4) {
+            0 => 0xff,
+            1 => 0,
+            2 => image[at] ^ (1 << random.below(8)),
+            _ => random.below(256) as u8,
+        };
+    }
+    if random.below(8) == 0 { image } else { sealed(image) }
+}
+
+#[test]
+fn writing_to_mutations() {
+    let mut random = Random(4);
+    let seeds = seeds();
+    let written = (0..800).filter(|round| {
+        let image = mutated(&seeds[round % seeds.len()], &mut random);
+        write(&image, &mut random)
+    });
+    assert!(written.count() > 200);
+}
+
 #[test]
 fn thousands_of_mutations() {
     let begun = Instant::now();
@@ -178,18 +242,7 @@ fn thousands_of_mutations() {
     let (mut opened, mut refused) = (0, 0);
     let seeds = seeds();
     for round in 0..6000 {
-        let mut image = seeds[round % seeds.len()].clone();
-        for _ in 0..=random.below(4) {
-            let region = [64, 512, 600, 1600, image.len()][random.below(5)].min(image.len());
-            let at = random.below(region);
-            image[at] = match random.below(4) {
-                0 => 0xff,
-                1 => 0,
-                2 => image[at] ^ (1 << random.below(8)),
-                _ => random.below(256) as u8,
-            };
-        }
-        let image = if random.below(8) == 0 { image } else { sealed(image) };
+        let image = mutated(&seeds[round % seeds.len()], &mut random);
         if ask(&image, &mut random) { opened += 1 } else { refused += 1 }
     }
     // Both sides of the parser are reached.
@@ -257,4 +310,32 @@ fn a_table_that_is_claimed_costs_nothing() {
     let file = Sparse::new(bytes[..2048].to_vec(), 0, 3 << 30);
     assert!(VhdMap::open(&file, IMAGE).is_err());
     assert!(file.reads.get() < 10 && file.largest.get() <= 64 << 10);
+}
+
+#[test]
+fn a_differencing_image_is_not_written_to() {
+    let image = Image::new(9 * 8192, 8192).block(1, &[0x5a]).differencing().bytes();
+    let file = UpdatedFile::new(image, 1);
+    let error = VhdUpdate::open(&file, &file, OUTPUT).unwrap_err();
+    assert_eq!((error.kind, file.written().len()), (ErrorKind::UnsupportedFeature, 0), "{error}");
+}
+
+/// A disk of 2040 GiB of which a byte in a thousand blocks is written, from its first to its last: each window of the table
+/// is read once more than by opening it, and nothing else is.
+#[test]
+fn a_table_is_read_once_to_be_written() {
+    let mut image = Image::new(0, 4096);
+    image.footer.current_size.set(4096 * 1_000_000);
+    image.header.max_table_entries.set(1_000_000);
+    let mut bytes = image.bytes()[..1536].to_vec();
+    bytes.resize(4 << 20, 0xff);
+    let file = UpdatedFile::new(bytes, 1);
+    let update = VhdUpdate::open(&file, &file, OUTPUT).unwrap();
+    let opened = file.reads();
+    let data = Source::Data { file: IMAGE, offset: 5 };
+    let extents: Vec<_> =
+        (0..1000).map(|block| Extent { start: block * 4_096_000, len: 1, source: data }).collect();
+    PlannedFile::write(Ok(update), &extents).unwrap();
+    let windows = 4_000_000 / (32 << 10) + 2;
+    assert!(file.reads() - opened <= windows + 1, "{}", file.reads() - opened);
 }

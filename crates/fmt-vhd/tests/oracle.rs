@@ -11,8 +11,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use fmt_core::testing::{OUTPUT, PlannedFile, UpdatedFile};
 use fmt_core::{DiskMap, DiskPlan, Extent, FileId, Source, Zeros};
-use fmt_vhd::{Options, Subformat, VhdMap, VhdPlan, raw};
+use fmt_vhd::{Options, Subformat, VhdMap, VhdPlan, VhdUpdate, raw};
 use tempfile::TempDir;
 use testing::{IMAGE, INPUT, Image, Output, Random, disk_bytes, fixed_image};
 use zerocopy::FromBytes;
@@ -387,5 +388,72 @@ fn sizes_and_geometries_are_those_of_create() {
     }
     for size in [(2040u64 << 30) + 1, 1 << 62] {
         qemu.run("qemu-img", &["create", "-f", "vpc", "t.vhd", &size.to_string()]).unwrap_err();
+    }
+}
+
+/// Writes `extents` into `image`; also returns what the disk should have become.
+fn updated(image: &[u8], disk: &[u8], extents: &[Extent], seed: u64) -> (Vec<u8>, Vec<u8>) {
+    let file = UpdatedFile::new(image.to_vec(), seed);
+    PlannedFile::write(VhdUpdate::open(&file, &file, OUTPUT), extents).unwrap();
+    let wanted = file.wanted(disk, extents);
+    (file.bytes().clone(), wanted)
+}
+
+/// Extents on a disk of `size` bytes, of every kind and in pieces of up to `most` bytes.
+fn some_extents(random: &mut Random, size: u64, most: usize) -> Vec<Extent> {
+    let (mut extents, mut start) = (Vec::new(), random.below(most) as u64);
+    while start < size {
+        let len = (random.below(most) as u64 + 1).min(size - start);
+        let data = Source::Data { file: FileId(0), offset: random.below(1 << 20) as u64 };
+        let source = [Source::Zero, Source::Unallocated, data, data][random.below(4)];
+        extents.push(Extent { start, len, source });
+        start += len + [0, random.below(most)][random.below(2)] as u64;
+    }
+    extents
+}
+
+#[test]
+fn an_image_that_is_written_to_is_read_by_qemu() {
+    let Some(qemu) = Oracle::new("an_image_that_is_written_to_is_read_by_qemu") else { return };
+    let mut random = Random(12);
+    for options in ["subformat=dynamic", "subformat=fixed", "subformat=dynamic,force_size=on"] {
+        qemu.img(&["create", "-f", "vpc", "-o", options, "t.vhd", "11M"]);
+        let info = qemu.info("t.vhd");
+        for (round, most) in [3 << 20, 5000, 1 << 20, 600_000].into_iter().enumerate() {
+            let before = qemu.disk("t.vhd").unwrap();
+            let extents = some_extents(&mut random, before.len() as u64, most);
+            let (image, wanted) = updated(&qemu.read("t.vhd"), &before, &extents, round as u64);
+            qemu.write("t.vhd", &image);
+            assert!(qemu.disk("t.vhd").unwrap() == wanted, "{options}, round {round}");
+            // And QEMU goes on with it.
+            qemu.run("qemu-io", &["-f", "vpc", "-c", "write -P 7 6M 70k", "t.vhd"]).unwrap();
+        }
+        // That of the file changes, and of the disk it has been compared.
+        let told =
+            |info: &str| info.lines().filter(|line| !line.contains("virtual-size")).collect::<String>();
+        assert_eq!(told(&qemu.info("t.vhd")), told(&info));
+    }
+}
+
+/// Where data comes alone, every byte is as `qemu-img convert -n` writes it, bitmaps that were not all ones included.
+#[test]
+fn an_image_becomes_what_convert_makes_of_it() {
+    let Some(qemu) = Oracle::new("an_image_becomes_what_convert_makes_of_it") else { return };
+    for options in ["subformat=dynamic", "subformat=fixed"] {
+        qemu.img(&["create", "-f", "vpc", "-o", options, "t.vhd", "9M"]);
+        qemu.run("qemu-io", &["-f", "vpc", "-c", "write -P 7 5M 1k", "t.vhd"]).unwrap();
+        let mut image = qemu.read("t.vhd");
+        if options == "subformat=dynamic" {
+            image[2048..2048 + 100].fill(0x55);
+        }
+        qemu.write("t.vhd", &image);
+        let before = qemu.disk("t.vhd").unwrap();
+        // What the disk has behind the input is left alone, in the middle of a block.
+        let data = Source::Data { file: FileId(0), offset: 0 };
+        let extent = Extent { start: 0, len: 7 << 20, source: data };
+        let (ours, wanted) = updated(&image, &before, &[extent], 3);
+        qemu.write("in.raw", &wanted[..7 << 20]);
+        qemu.img(&["convert", "-n", "-f", "raw", "-O", "vpc", "in.raw", "t.vhd"]);
+        assert!(qemu.read("t.vhd") == ours, "another file for {options}");
     }
 }

@@ -2,14 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, to panic is to report")]
 
+#[path = "../src/testing.rs"]
+mod testing;
+
 use std::collections::BTreeSet;
 
-use fmt_core::testing::{OUTPUT, Piece, PlannedFile, blocks, extents, magnitude};
-use fmt_core::{DiskMap, ErrorKind, Extent, ReadAt, SECTOR};
+use fmt_core::testing::{OUTPUT, Piece, PlannedFile, UpdatedFile, blocks, disk_bytes, extents, magnitude};
+use fmt_core::{DiskMap, ErrorKind, Extent, ReadAt, SECTOR, Zeros};
 use fmt_vhd::footer::MAX_DISK_SIZE;
 use fmt_vhd::plan::{BLOCK_SIZE, max_len, virtual_size};
-use fmt_vhd::{Geometry, Options, Subformat, VhdMap, VhdPlan, raw};
+use fmt_vhd::{Geometry, Options, Subformat, VhdMap, VhdPlan, VhdUpdate, raw};
 use proptest::prelude::*;
+use testing::Image;
 
 const BLOCK_LEN: u64 = BLOCK_SIZE as u64;
 
@@ -86,6 +90,73 @@ proptest! {
             // In a fixed disk, what was not given is data too.
             file.check_disk(&mut map, &extents).unwrap();
         }
+    }
+}
+
+/// The pieces of a disk of a few blocks, and where its writer is stopped.
+fn round(most: u64) -> impl Strategy<Value = (Vec<Piece>, [u64; 4])> {
+    let pieces = any::<[u64; 3]>().prop_map(move |numbers| Piece::from(numbers).below(most));
+    (prop::collection::vec(pieces, 0..8), any::<[u64; 4]>())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(16) })]
+
+    #[test]
+    fn a_disk_is_updated_as_the_model_says(
+        size in 1..(9_u64 << 20),
+        subformat in subformats(),
+        first in round(4 << 20),
+        rounds in prop::collection::vec(round(4 << 20), 1..4),
+    ) {
+        let options = Options { subformat, force_size: true, zeros: Zeros::Absent, ..Options::default() };
+        let file = UpdatedFile::new(Vec::new(), 1);
+        let plan = VhdPlan::begin(&file, OUTPUT, size, &options);
+        PlannedFile::write(plan, &extents(size, u64::MAX, first.0)).unwrap();
+        check_rounds(file.bytes().clone(), &rounds);
+    }
+
+    /// Small blocks, as no tool makes them, so that there are many.
+    #[test]
+    fn small_blocks_are_updated_as_the_model_says(
+        present in prop::collection::btree_set(0..70_u32, 0..20),
+        rounds in prop::collection::vec(round(64 << 10), 1..5),
+    ) {
+        let mut image = Image::new(70 * 4096 - 512, 4096);
+        for block in present {
+            image = image.block(block, &[block.to_le_bytes()[0]]);
+        }
+        check_rounds(image.bytes(), &rounds);
+    }
+}
+
+fn disk(image: &[u8]) -> Vec<u8> {
+    disk_bytes(&mut VhdMap::open(image, OUTPUT).unwrap(), image).unwrap()
+}
+
+/// Writes to the image in several rounds. Footer, header, and blocks stay where they are; the footer ends the file.
+fn check_rounds(mut image: Vec<u8>, rounds: &[(Vec<Piece>, [u64; 4])]) {
+    for ((pieces, stops), seed) in rounds.iter().zip(2..) {
+        let file = UpdatedFile::new(image.clone(), seed);
+        let update = VhdUpdate::open(&file, &file, OUTPUT).unwrap();
+        let extents = extents(update.virtual_size(), u64::MAX, pieces.iter().copied());
+        PlannedFile::write(Ok(update), &extents).unwrap();
+        file.check(&extents, disk, stops);
+
+        let updated = file.bytes().clone();
+        assert!(updated.ends_with(&image[image.len() - 512..]), "the footer ends the file");
+        if VhdMap::open(image.as_slice(), OUTPUT).unwrap().header().is_some() {
+            assert!(updated[..1536] == image[..1536], "the headers are as they were");
+            let old = image[1536..2048].as_chunks().0.iter().zip(updated[1536..].as_chunks().0);
+            for (old, new) in old {
+                let (old, new) = (u32::from_be_bytes(*old), u32::from_be_bytes(*new));
+                assert!(
+                    old == new
+                        || old == raw::UNUSED && u64::from(new) * SECTOR >= image.len() as u64 - SECTOR
+                );
+            }
+        }
+        image = updated;
     }
 }
 
