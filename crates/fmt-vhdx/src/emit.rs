@@ -14,6 +14,7 @@ use crate::raw::{
     TABLE_LEN,
 };
 use crate::region::Region;
+use crate::update::WriteGuids;
 
 /// The program that made the file, as the file names it.
 const CREATOR: &str = "instar";
@@ -36,13 +37,19 @@ pub(crate) fn write<S: StepSink>(
         padded(output, at, &table, TABLE_LEN)?;
     }
     for (at, number) in HEADERS_AT.into_iter().zip(0..) {
-        padded(output, at, &header(layout, options, number), HEADER_LEN)?;
+        let guids = WriteGuids { file: options.file_write_guid, data: options.data_write_guid };
+        padded(output, at, &header(layout.log, guids, number), HEADER_LEN)?;
     }
     padded(output, 0, identifier().as_bytes(), TABLE_LEN)
 }
 
 /// Writes `bytes` at byte `dst`, and zeros behind them up to `len` bytes.
-fn padded<S: StepSink>(output: &Output<'_, S>, dst: u64, bytes: &[u8], len: usize) -> Result<(), Error> {
+pub(crate) fn padded<S: StepSink>(
+    output: &Output<'_, S>,
+    dst: u64,
+    bytes: &[u8],
+    len: usize,
+) -> Result<(), Error> {
     output.write(dst, bytes)?;
     let rest = len.saturating_sub(bytes.len()) as u64;
     output.zero(dst + bytes.len() as u64, rest)
@@ -56,18 +63,19 @@ fn identifier() -> FileIdentifier {
     FileIdentifier { signature: FileIdentifier::SIGNATURE, creator }
 }
 
-fn header(layout: &Layout, options: &Options, sequence_number: u64) -> Vec<u8> {
+/// A header of a file whose log is empty. It is zeros behind these bytes, up to [`HEADER_LEN`].
+pub(crate) fn header(log: Region, guids: WriteGuids, sequence_number: u64) -> Vec<u8> {
     let header = Header {
         signature: Header::SIGNATURE,
         checksum: U32::ZERO,
         sequence_number: sequence_number.into(),
-        file_write_guid: options.file_write_guid,
-        data_write_guid: options.data_write_guid,
+        file_write_guid: guids.file,
+        data_write_guid: guids.data,
         log_guid: Guid::ZERO,
         log_version: U16::ZERO,
         version: U16::new(1),
-        log_length: len_u32(layout.log),
-        log_offset: layout.log.at.into(),
+        log_length: len_u32(log),
+        log_offset: log.at.into(),
     };
     with_checksum(header.as_bytes().to_vec(), HEADER_LEN)
 }
@@ -98,7 +106,7 @@ fn with_checksum(mut bytes: Vec<u8>, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// The length of a region, all of which are bounded by the layout.
+/// The length of a region, which a structure or the layout has in 32 bits.
 fn len_u32(region: Region) -> U32 {
     u32::try_from(region.len).unwrap_or(u32::MAX).into()
 }

@@ -21,6 +21,7 @@
 //! | [`layout`] | [`Options`], and where everything goes |
 //! | [`mod@settings`] | [`SETTINGS`]: options as text |
 //! | [`plan`] | [`VhdxPlan`]: the steps that write a disk |
+//! | [`update`] | [`VhdxUpdate`]: the steps that write into a disk that is there |
 //!
 //! ```
 //! # use core::cell::RefCell;
@@ -84,6 +85,7 @@ pub mod raw;
 pub mod region;
 pub mod replay;
 pub mod settings;
+pub mod update;
 
 pub use header::Header;
 pub use layout::{Options, Subformat};
@@ -95,3 +97,4 @@ pub use raw::Guid;
 pub use region::Regions;
 pub use replay::Replayed;
 pub use settings::SETTINGS;
+pub use update::{VhdxUpdate, WriteGuids};

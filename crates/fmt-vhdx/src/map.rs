@@ -16,6 +16,8 @@ const BAT_WINDOW: usize = 64 << 10;
 /// How much of the sector bitmaps is kept at a time, in bytes.
 const BITMAP_WINDOW: usize = 4 << 10;
 
+const BEYOND_THE_FILE: &str = "a payload block lies beyond the end of the file";
+
 /// A VHDX disk, dynamic, fixed or differencing, with its log carried out.
 ///
 /// What a differencing file leaves to its parent, and what a dynamic file does not have, is [`Source::Unallocated`].
@@ -94,8 +96,18 @@ impl<S: ReadAt> VhdxMap<S> {
         self.source.is_changed()
     }
 
+    /// How the BAT counts.
+    pub(crate) const fn layout(&self) -> &BatLayout {
+        &self.layout
+    }
+
+    /// Where things are that no block may touch.
+    pub(crate) const fn regions(&self) -> &Regions {
+        &self.regions
+    }
+
     /// The byte offset of BAT entry `index` in the file. The index is one of the disk's, so its entry is in the region.
-    const fn entry_at(&self, index: u64) -> u64 {
+    pub(crate) const fn entry_at(&self, index: u64) -> u64 {
         self.regions.bat.at + index * ENTRY_LEN
     }
 
@@ -120,22 +132,28 @@ impl<S: ReadAt> VhdxMap<S> {
         Ok(Run { entry, state, blocks })
     }
 
-    /// The extent of payload block `block`, all of which is in the file, from byte `at` of the disk to byte `end`.
-    fn payload(&mut self, block: u64, entry: BatEntry, at: u64, end: u64) -> Result<Extent, Error> {
+    /// The byte offset in the file of payload block `block`, whose entry is `entry`; or why it cannot be there, in a file of
+    /// `file_len` bytes.
+    pub(crate) fn payload_at(&self, block: u64, entry: BatEntry, file_len: u64) -> Result<u64, &'static str> {
         let (start, offset) = (block * self.layout.block_size, entry.offset());
-        let corrupt = |map: &Self, what| {
-            Error::new(ErrorKind::Corrupt, map.entry_at(map.layout.payload_index(block)), what)
-        };
         if self.regions.touches(offset, self.layout.block_size) {
-            return Err(corrupt(self, "a payload block overlaps headers, the log or a region"));
+            return Err("a payload block overlaps headers, the log or a region");
         }
         // The last block of the disk may be cut off where the disk ends.
         let used = self.layout.block_size.min(self.metadata.virtual_size - start);
-        if offset.checked_add(used).is_none_or(|end| end > self.source.file_len()) {
-            return Err(corrupt(self, "a payload block lies beyond the end of the file"));
+        if offset.checked_add(used).is_none_or(|end| end > file_len) {
+            return Err(BEYOND_THE_FILE);
         }
-        let piece = self.source.piece(offset + (at - start));
-        let piece = piece.ok_or_else(|| corrupt(self, "a payload block lies beyond the end of the file"))?;
+        Ok(offset)
+    }
+
+    /// The extent of payload block `block`, all of which is in the file, from byte `at` of the disk to byte `end`.
+    fn payload(&mut self, block: u64, entry: BatEntry, at: u64, end: u64) -> Result<Extent, Error> {
+        let corrupt =
+            |what| Error::new(ErrorKind::Corrupt, self.entry_at(self.layout.payload_index(block)), what);
+        let offset = self.payload_at(block, entry, self.source.file_len()).map_err(corrupt)?;
+        let piece = self.source.piece(offset + (at - block * self.layout.block_size));
+        let piece = piece.ok_or_else(|| corrupt(BEYOND_THE_FILE))?;
         let source = match piece.place {
             Place::File(offset) => Source::Data { file: self.file, offset },
             Place::Zeros => Source::Zero,

@@ -84,6 +84,12 @@ impl Regions {
         })
     }
 
+    /// Where the last of headers, log and regions ends.
+    pub(crate) fn end(&self) -> u64 {
+        // They lie apart in ascending order, and the ends of all have been computed.
+        self.taken.last().map_or(HEADER_SECTION, |last| last.at.saturating_add(last.len))
+    }
+
     /// Whether the `len` bytes at byte `at` touch headers, the log, or a region.
     #[must_use]
     pub fn touches(&self, at: u64, len: u64) -> bool {

@@ -12,9 +12,10 @@ use common::{
     TABLE_1, TABLE_2, data, log_entry, sector_at, zero,
 };
 use fmt_core::file::StdFile;
-use fmt_core::{DiskMap, Error, ReadAt, Source};
+use fmt_core::testing::{PlannedFile, UpdatedFile};
+use fmt_core::{DiskMap, Error, ErrorKind, ReadAt, Source};
 use fmt_vhdx::bat::BatLayout;
-use fmt_vhdx::{Guid, VhdxMap};
+use fmt_vhdx::{Guid, VhdxMap, VhdxUpdate, WriteGuids};
 use std::os::unix::fs::FileExt;
 
 /// A file that counts how much of it is read.
@@ -61,6 +62,42 @@ fn walk(file: &Counted<'_>) -> Result<(), Error> {
         at = extent.end();
     }
     map.extent_at(size - 1).map(|_| ())
+}
+
+const GUIDS: WriteGuids = WriteGuids { file: Guid([8; 16]), data: Guid([9; 16]) };
+
+/// Writes to a file, if that can be: region tables, log and metadata stay, and of the BAT what leads somewhere. Returns whether
+/// anything was written.
+fn write(bytes: &[u8]) -> bool {
+    let file = UpdatedFile::of_stranger(bytes.to_vec());
+    let Ok(update) = VhdxUpdate::open(&file, &file, OUTPUT, GUIDS) else { return false };
+    // What a case takes is what a block takes.
+    if update.block_len().is_none_or(|block_len| block_len > 1 << 20) {
+        return false;
+    }
+    let size = update.virtual_size();
+    let extents = [data(0, 5000), data(6000, 2 * MIB), zero(3 * MIB, MIB), data(4 * MIB, MIB)];
+    let extents: Vec<_> = extents.iter().filter_map(|extent| extent.clip(&(0..size))).collect();
+    if let Err(error) = PlannedFile::write(Ok(update), &extents) {
+        assert!([ErrorKind::Corrupt, ErrorKind::TooLarge].contains(&error.kind), "{error}");
+    }
+    let written = file.bytes();
+    let same = |at: u64, len: u64| {
+        let range = at as usize..(at + len) as usize;
+        written.get(range.clone()).is_some_and(|new| new == &bytes[range])
+    };
+    assert!(same(TABLE_1, LOG_AT - TABLE_1), "region tables");
+    let map = VhdxMap::open(bytes, OUTPUT).unwrap();
+    let regions = fmt_vhdx::Regions::read(bytes, map.header().log).unwrap();
+    assert!(same(map.header().log.at, map.header().log.len), "the log");
+    assert!(same(regions.metadata.at, regions.metadata.len), "the metadata");
+    for entry in (0..6)
+        .map(|index| regions.bat.at + 8 * index)
+        .filter(|entry| entry + 8 <= regions.bat.at + regions.bat.len)
+    {
+        assert!(same(entry, 8) || bytes[entry as usize] & 7 != 6, "the BAT");
+    }
+    !file.written().is_empty()
 }
 
 /// A disk with everything in it: data, zeros, nothing, a block by its bitmap, and a log that changes some of it.
@@ -248,7 +285,7 @@ fn mutations_of_an_image() {
         (LOG_AT + 255 * 4096, 4096),
         (LOG_AT, 5 * 4096),
     ];
-    let (mut opened, mut refused) = (0, 0);
+    let (mut opened, mut refused, mut written) = (0, 0, 0);
     for round in 0..2000 {
         let image = if round % 3 == 0 { &mut clean } else { &mut dirty };
         let mut undo = Vec::new();
@@ -272,12 +309,15 @@ fn mutations_of_an_image() {
             Ok(()) => opened += 1,
             Err(_) => refused += 1,
         }
+        if round % 12 == 0 {
+            written += usize::from(write(&image.0));
+        }
         for (at, old) in undo.into_iter().rev() {
             image.0[at as usize] = old;
             image.sum_around(at);
         }
     }
-    assert!(opened > 200 && refused > 200, "{opened} {refused}");
+    assert!(opened > 200 && refused > 200 && written > 20, "{opened} {refused} {written}");
 }
 
 /// Tables that lie in themselves, in each other, or in the headers.
@@ -295,4 +335,57 @@ fn structures_inside_each_other() {
         let mut image = Image::new(3 * MIB, &[data(0, 3 * MIB)]);
         let _ = survive(&image.item(Guid([5; 16]), 0, &[0; 8]).put_u32(METADATA_AT + 48, target as u32).0);
     }
+}
+
+/// What cannot be written to is refused before any step.
+#[test]
+fn what_is_not_written_to() {
+    let plain = Image::new(6 * MIB, &[data(0, 2 * MIB)]);
+    let end = plain.0.len() as u64;
+    let refused = |image: &Image, kind, what: &str| {
+        let file = UpdatedFile::new(image.0.clone(), 1);
+        let error = VhdxUpdate::open(&file, &file, OUTPUT, GUIDS).unwrap_err();
+        assert!(error.kind == kind && error.what.contains(what), "{error}");
+        assert_eq!(file.written(), []);
+    };
+    refused(plain.clone().differencing("a.vhdx"), ErrorKind::UnsupportedFeature, "differencing");
+    let sector = [1; 4096];
+    let entry = log_entry(5, 255, end, &[sector_at(DATA_AT, sector)]);
+    refused(plain.clone().log(255, &entry), ErrorKind::UnsupportedFeature, "log");
+    refused(plain.clone().headers(72, &(1_u64 << 40).to_le_bytes()), ErrorKind::Corrupt, "beyond the end");
+    refused(plain.clone().headers(8, &(u64::MAX - 1).to_le_bytes()), ErrorKind::Corrupt, "sequence number");
+}
+
+/// States that read as zeros, with places that mean nothing: blocks are added behind the end. Those of blocks that cannot be
+/// there are told when they are to be written.
+#[test]
+fn entries_of_all_kinds_are_written_to() {
+    let plain = Image::new(6 * MIB, &[data(0, 2 * MIB)]);
+    let end = plain.0.len() as u64;
+    let write = |entry| {
+        let mut image = plain.clone();
+        image.bat(4, entry);
+        let file = UpdatedFile::new(image.0, 1);
+        let update = VhdxUpdate::open(&file, &file, OUTPUT, GUIDS);
+        let result = PlannedFile::write(update, &[data(4 * MIB + 5, 5)]);
+        let bytes = file.bytes();
+        result.map(|()| u64::from_le_bytes(*bytes[BAT_AT as usize + 32..].first_chunk().unwrap()))
+    };
+    for entry in [0, 1, 2, 3, 5, DATA_AT | 1, BAT_AT | 2, DATA_AT | 3, u64::MAX << 20 | 2] {
+        assert_eq!(write(entry), Ok(end | 6), "{entry:#x}");
+    }
+    for entry in [4, 7, 6, MIB | 6, BAT_AT | 6, METADATA_AT | 6, end | 6, (1 << 63) | 6, u64::MAX << 20 | 6] {
+        assert_eq!(write(entry).unwrap_err().kind, ErrorKind::Corrupt, "{entry:#x}");
+    }
+}
+
+/// Nothing to do is nothing done: no header says that the file was written.
+#[test]
+fn what_changes_nothing_writes_nothing() {
+    let plain = Image::new(6 * MIB, &[data(0, 2 * MIB)]);
+    let file = UpdatedFile::new(plain.0, 1);
+    let update = VhdxUpdate::open(&file, &file, OUTPUT, GUIDS);
+    let untouched = fmt_core::Extent { start: 0, len: MIB, source: Source::Unallocated };
+    PlannedFile::write(update, &[untouched, zero(2 * MIB, 4 * MIB)]).unwrap();
+    assert_eq!(file.written(), []);
 }

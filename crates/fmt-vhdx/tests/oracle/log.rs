@@ -28,7 +28,7 @@ fn same_as_repaired(qemu: &Qemu) {
 }
 
 /// Writes into `dirty.vhdx` while every write of its BAT fails, so that the log is all that knows of the new block.
-fn write_without_bat(qemu: &Qemu, at: &str) {
+pub(crate) fn write_without_bat(qemu: &Qemu, at: &str) {
     let sector = BAT_AT / 512;
     let fault = format!(r#"{{"event":"none","iotype":"write","errno":5,"sector":{sector},"once":false}}"#);
     let file = r#"{"driver":"file","filename":"dirty.vhdx"}"#;

@@ -9,4 +9,5 @@ mod log;
 mod qemu;
 mod read;
 mod refuse;
+mod update;
 mod write;
