@@ -153,6 +153,34 @@ impl Descriptor {
     }
 }
 
+/// The text of the descriptor that begins at byte `at` of `source` as it is with the content identity `cid`; and zeros behind it,
+/// where the text was longer.
+///
+/// # Errors
+///
+/// [`ErrorKind::Corrupt`] where no line of its own tells the identity; [`ErrorKind::TooLarge`] for a text that does not end
+/// where [`Identity::read`] ends; those of reading.
+pub(crate) fn with_cid<S: ReadAt + ?Sized>(source: &S, at: u64, cid: u32) -> Result<Vec<u8>, Error> {
+    const KEY: &[u8] = b"CID";
+    let mut buf = alloc::vec![0; IDENTITY_LEN];
+    let text = Text { bytes: until_nul(source.read_up_to(at, &mut buf)?), at };
+    if text.bytes.len() == IDENTITY_LEN {
+        return Err(Error::new(ErrorKind::TooLarge, at, "the descriptor"));
+    }
+    // As it is read, the first is what counts, be it the end of the parent's.
+    let place = text.place(KEY).filter(|&place| text.line_before(place).trim_ascii_start().is_empty());
+    let missing =
+        text.corrupt(0, "the descriptor has no line that tells its CID and comes before the parent's");
+    let old = place.and_then(|place| text.value(place, KEY)).ok_or(missing)?;
+    let start = place.unwrap_or_default() + KEY.len() + 1;
+    let end = start + old.trim_ascii_end().len();
+    let (head, rest) =
+        (text.bytes.get(..start).unwrap_or_default(), text.bytes.get(end..).unwrap_or_default());
+    let mut new = [head, alloc::format!("{cid:x}").as_bytes(), rest].concat();
+    new.resize(new.len().max(text.bytes.len()), 0);
+    Ok(new)
+}
+
 fn until_nul(bytes: &[u8]) -> &[u8] {
     bytes.split(|&byte| byte == 0).next().unwrap_or(bytes)
 }
@@ -294,6 +322,19 @@ mod tests {
         let long = |len| parent(&alloc::format!("parentFileNameHint=\"{}\"", "p".repeat(len)));
         assert_eq!(long(4095).unwrap().unwrap().len(), 4095);
         assert_eq!(long(4096), Err(ErrorKind::TooLarge));
+    }
+
+    #[test]
+    fn a_content_identity_is_put_in_its_place() {
+        let put = |text: &str| with_cid(text.as_bytes(), 0, 0xab).map_err(|error| error.kind);
+        assert_eq!(put(HEAD).unwrap(), (HEAD.replace("12345678", "ab") + "\0\0\0\0\0\0").as_bytes());
+        assert_eq!(put("CID=1\nparentCID=2\n").unwrap(), b"CID=ab\nparentCID=2\n");
+        assert_eq!(put("CID= 0x1 2\r\nparentCID=3\0\0").unwrap(), b"CID=ab\r\nparentCID=3\0\0\0\0");
+        for refused in ["parentCID=1\n", "parentCID=1\nCID=2\n", "CID: 1\n", "# CID=1\n", ""] {
+            assert_eq!(put(refused), Err(ErrorKind::Corrupt), "{refused}");
+        }
+        let long = HEAD.to_owned() + &"#".repeat(IDENTITY_LEN - HEAD.len());
+        assert_eq!(put(&long), Err(ErrorKind::TooLarge));
     }
 
     fn create_type(text: &str) -> Result<CreateType, (ErrorKind, &'static str)> {

@@ -37,6 +37,34 @@ pub struct SparseExtent {
     pub zero_grains: bool,
     /// How grains are stored.
     pub packing: Packing,
+    /// Where the rest is, in a hosted sparse extent; nothing in one of an ESXi host.
+    pub places: Option<Places>,
+}
+
+/// Where things are in a hosted sparse extent that a reader does not need to know, as the header says, unchecked. All in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// The offset of the embedded descriptor, or 0.
+    pub descriptor_at: u64,
+    /// The length of the embedded descriptor's place.
+    pub descriptor_len: u64,
+    /// The offset of the redundant grain directory, if there is one.
+    pub rgd_at: Option<u64>,
+    /// Where what comes before the grains ends.
+    pub grains_at: u64,
+}
+
+impl Places {
+    fn of(header: &raw::SparseHeader) -> Self {
+        let bytes = |sectors: u64| sectors.saturating_mul(SECTOR);
+        let redundant = Flags::from_bits_retain(header.flags.get()).contains(Flags::REDUNDANT);
+        Self {
+            descriptor_at: bytes(header.descriptor_offset.get()),
+            descriptor_len: bytes(header.descriptor_size.get()),
+            rgd_at: Some(header.rgd_offset.get()).filter(|&at| redundant && at != 0).map(bytes),
+            grains_at: bytes(header.overhead.get()),
+        }
+    }
 }
 
 /// How the grains of a sparse extent are stored.
@@ -167,11 +195,11 @@ fn parse<S: ReadAt + ?Sized>(source: &S, header: &raw::SparseHeader, at: u64) ->
         gd_entries: 0,
         zero_grains: flags.contains(Flags::ZERO_GRAINS),
         packing,
+        places: Some(Places::of(header)),
     };
     let gd_entries = extent.len.div_ceil(extent.table_len());
-    if flags.contains(Flags::REDUNDANT) && header.rgd_offset.get() != 0 {
+    if let Some(rgd_at) = extent.places.and_then(|places| places.rgd_at) {
         let outside = corrupt(field(48), "the redundant grain directory reaches beyond the end of the file");
-        let rgd_at = bytes(header.rgd_offset.get()).ok_or(outside)?;
         directory_inside(source, rgd_at, gd_entries).ok_or(outside)?;
     }
     with_directory(source, extent, gd_entries, field(56))
@@ -195,6 +223,7 @@ fn cowd<S: ReadAt + ?Sized>(source: &S, head: &[u8]) -> Result<SparseExtent, Err
         gd_entries: 0,
         zero_grains: false,
         packing: Packing::Plain,
+        places: None,
     };
     with_directory(source, extent, u64::from(header.num_gd_entries.get()), 20)
 }

@@ -15,6 +15,7 @@
 //! | [`options`] | [`Options`]: what a disk that is written is to be |
 //! | [`mod@settings`] | [`SETTINGS`]: the same as text |
 //! | [`plan`] | [`VmdkPlan`]: the steps that write a disk |
+//! | [`update`] | [`VmdkUpdate`]: the steps that write into a disk that is there |
 //! | `sparse`, `stream` | the steps that write one extent |
 //! | `layout`, `text`, `head`, `tables`, `output` | what is written, and where |
 //!
@@ -69,6 +70,7 @@ mod sparse;
 mod stream;
 mod tables;
 mod text;
+pub mod update;
 
 pub use descriptor::{CreateType, Descriptor, Identity};
 pub use extent_line::{ExtentKind, ExtentLine};
@@ -76,3 +78,4 @@ pub use map::VmdkMap;
 pub use options::{Adapter, ExtentFile, Options, Parent, Subformat};
 pub use plan::VmdkPlan;
 pub use settings::SETTINGS;
+pub use update::VmdkUpdate;

@@ -40,6 +40,9 @@ pub const GD_WINDOW: usize = 4 << 10;
 /// The size in bytes of the window through which grain tables are read: sixteen tables, or two of an ESXi host's.
 pub const GT_WINDOW: usize = 32 << 10;
 
+/// The size in bytes of the windows through which grain tables are changed, one for each copy.
+pub const GT_EDIT_WINDOW: usize = 32 << 10;
+
 /// How many table entries are looked at for one extent, but for those of the last table.
 pub const MAX_RUN: u64 = 4096;
 

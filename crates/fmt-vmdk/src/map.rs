@@ -11,7 +11,7 @@ use crate::header::{self, Head, Packing, SparseExtent};
 use crate::limits::MAX_DISK_LEN;
 
 /// Where the embedded descriptor is looked for, whatever the header says, as in `qemu-img`.
-const EMBEDDED_AT: u64 = 512;
+pub(crate) const EMBEDDED_AT: u64 = 512;
 
 /// A VMDK: one sparse file, or all the files that a descriptor names.
 ///

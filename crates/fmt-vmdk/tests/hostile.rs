@@ -6,8 +6,9 @@ use core::cell::RefCell;
 use core::time::Duration;
 use std::time::Instant;
 
+use fmt_core::testing::{OUTPUT, PlannedFile, UpdatedFile};
 use fmt_core::{DiskMap, DiskPlan, Error, ErrorKind, Extent, FileId, ReadAt, Source, Step, StepSink};
-use fmt_vmdk::{Options, VmdkMap, VmdkPlan};
+use fmt_vmdk::{Options, VmdkMap, VmdkPlan, VmdkUpdate};
 
 const FILE: FileId = FileId(0);
 
@@ -345,4 +346,109 @@ fn mutations_are_survived() {
     }
     assert!(opened > 1000, "mutations that nothing can open test nothing: {opened}");
     assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+}
+
+fn data(start: u64, len: u64) -> Extent {
+    Extent { start, len, source: Source::Data { file: FILE, offset: 0 } }
+}
+
+/// Writes to an image, if that can be: never to its header and directories, whatever the tables say. Returns whether anything was
+/// written.
+fn write(image: &[u8]) -> Result<bool, Error> {
+    let file = UpdatedFile::of_stranger(image.to_vec());
+    let update = VmdkUpdate::open(&file, &file, OUTPUT, 0xabcd)?;
+    let size = update.virtual_size();
+    // What a case takes is what a grain takes.
+    if update.block_len().is_none_or(|grain_len| grain_len > 1 << 20) {
+        return Ok(false);
+    }
+    let extents = [data(0, 100_000), data(1 << 20, 5), data((32 << 20) - 5, 10), data(33 << 20, 1 << 16)];
+    let extents: Vec<_> = extents.iter().filter_map(|extent| extent.clip(&(0..size))).collect();
+    let result = PlannedFile::write(Ok(update), &extents);
+
+    let map = VmdkMap::open(image, FILE)?;
+    let extent = map.parts()[0].sparse().unwrap();
+    let directory = |at: u64| at..at + extent.gd_entries * 4;
+    let redundant = extent.places.and_then(|places| places.rgd_at).map(directory);
+    let taken = [Some(0..512), Some(directory(extent.gd_at)), redundant];
+    for range in file.written() {
+        let (start, end) = (range.start as u64, range.end as u64);
+        let overlaps = |taken: &core::ops::Range<u64>| taken.start < end && start < taken.end;
+        assert!(!taken.iter().flatten().any(overlaps), "{start}..{end} is among {taken:?}");
+    }
+    result.map(|()| !file.written().is_empty())
+}
+
+#[test]
+fn tables_that_point_anywhere_are_not_written_to() {
+    assert_eq!(write(&sparse()), Ok(true));
+    let grains_at = u32::from(sparse()[64]);
+    let put = |at: usize, sector: u32| {
+        let mut image = sparse();
+        image[at..at + 4].copy_from_slice(&sector.to_le_bytes());
+        write(&image).map_err(|error| error.kind)
+    };
+    let corrupt = Err(ErrorKind::Corrupt);
+    // Grains among what lies before the grains, and behind the end of the file.
+    for sector in [1, 20, 30, 31, grains_at - 1, grains_at + 4 * 128, u32::MAX] {
+        assert_eq!(put(TABLE, sector), corrupt, "{sector}");
+    }
+    // A grain of two names is the image's own affair.
+    assert_eq!(put(TABLE + 4, grains_at), Ok(true));
+    // Tables in the header, the descriptor, the directories, among the grains, and behind the end.
+    for sector in [1, 20, 21, 30, grains_at - 3, grains_at, u32::MAX] {
+        assert_eq!(put(DIRECTORY, sector), corrupt, "{sector}");
+    }
+    // Without a table there is no place for an entry.
+    assert_eq!(put(DIRECTORY, 0), Err(ErrorKind::UnsupportedFeature));
+    // Copies of one place.
+    let redundant = 21 * 512;
+    assert_eq!(put(redundant, 31), Ok(true));
+    for sector in [0, 1, 30, grains_at] {
+        assert_eq!(put(redundant, sector), corrupt, "{sector}");
+    }
+}
+
+#[test]
+fn places_that_are_not_apart_are_not_written_to() {
+    let put = |field: usize, sectors: u64| {
+        let mut image = sparse();
+        image[field..field + 8].copy_from_slice(&sectors.to_le_bytes());
+        write(&image).map_err(|error| error.kind)
+    };
+    // Descriptor, redundant directory, directory, and what comes before the grains.
+    assert_eq!(put(28, 2), Err(ErrorKind::UnsupportedFeature));
+    for (field, sectors) in [(36, 21), (36, 1 << 40), (48, 1), (48, 140), (56, 20), (64, 0), (64, 30)] {
+        assert_eq!(put(field, sectors), Err(ErrorKind::Corrupt), "{field} {sectors}");
+    }
+    assert_eq!(put(36, 0), Err(ErrorKind::TooLarge), "a descriptor without room");
+    assert_eq!(write(&cowd()).map_err(|error| error.kind), Err(ErrorKind::Corrupt), "no descriptor");
+    assert_eq!(write(&stream()).map_err(|error| error.kind), Err(ErrorKind::UnsupportedFeature));
+}
+
+#[test]
+fn writing_to_mutations_is_survived() {
+    let (image, mut state) = (sparse(), 0x1234_5678_9abc_def1_u64);
+    let mut random = |bound: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from((state >> 11) % bound as u64).unwrap()
+    };
+    let (mut written, mut refused) = (0, 0);
+    for _ in 0..300 {
+        let mut image = image.clone();
+        for _ in 0..=random(2) {
+            let (place, len) =
+                [(0, 80), (512, 400), (21 * 512, 8), (22 * 512, 80), (DIRECTORY, 8), (TABLE, 80)][random(6)];
+            let at = place + random(len);
+            image[at] =
+                [image[at] ^ (1 << random(8)), 0xff, 0, u8::try_from(random(256)).unwrap()][random(4)];
+        }
+        match write(&image) {
+            Ok(_) => written += 1,
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(written > 50 && refused > 50, "{written} {refused}");
 }

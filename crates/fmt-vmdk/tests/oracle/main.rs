@@ -9,4 +9,5 @@ mod options;
 mod random;
 mod read;
 mod scene;
+mod update;
 mod write;
