@@ -2,18 +2,18 @@
 //! every format, and what instar makes takes no more room.
 
 use core::fmt;
+use core::ops::Deref;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-
-use tempfile::TempDir;
 
 use testkit::cases::assert_all;
 use testkit::disk::{Disk, KIB, MIB};
 use testkit::outcome::{Exit, Outcome};
 use testkit::qemu::Qemu;
 use testkit::scene::{self, View};
+use testkit::stage::{Stage, in_formats};
 use testkit::tool::Tool;
 
 /// Of the disk in every input: 7 MiB and a sector, which is no round number of anything.
@@ -354,7 +354,7 @@ fn deliberate_differences() {
 fn options_have_the_names_that_qemu_img_lists() {
     let Some(scene) = Scene::set() else { return };
     let names = |tool: &Tool, format: &str| -> Vec<String> {
-        let run = tool.run(scene.inputs.path(), ["convert", "-O", format, "-o", "help", "a", "b"]).unwrap();
+        let run = tool.run(scene.props(), ["convert", "-O", format, "-o", "help", "a", "b"]).unwrap();
         assert_eq!(run.exit, Exit::Code(0));
         assert!(run.stdout.starts_with("Supported options:\n"), "{}", run.stdout);
         let lines = run.stdout.lines().skip(1).filter(|line| !line.is_empty());
@@ -394,40 +394,13 @@ impl fmt::Display for Case {
     }
 }
 
-/// The tools, and a directory with the same disk in every format.
-struct Scene {
-    instar: Tool,
-    qemu: Qemu,
-    inputs: TempDir,
-}
+/// The same disk in every format, and outputs that are there.
+struct Scene(Stage);
 
 impl Scene {
     /// `None` where QEMU is not installed.
     fn set() -> Option<Self> {
-        let qemu = Qemu::require()?;
-        let inputs = scene::temporary_dir().expect("a directory for the inputs");
-        make_inputs(inputs.path()).expect("QEMU makes the inputs");
-        Some(Self { instar: Tool::named(env!("CARGO_BIN_EXE_instar")), qemu, inputs })
-    }
-
-    /// A fresh directory with the inputs, and with outputs that are there.
-    fn dir(&self) -> TempDir {
-        let dir = scene::temporary_dir().expect("a directory");
-        self.lay_out(dir.path()).expect("links to the inputs");
-        dir
-    }
-
-    fn lay_out(&self, dir: &Path) -> io::Result<()> {
-        for input in fs::read_dir(self.inputs.path())? {
-            let input = input?;
-            let (from, to) = (input.path(), dir.join(input.file_name()));
-            if WRITTEN.iter().any(|name| input.file_name() == *name) {
-                fs::copy(from, to)?;
-            } else {
-                fs::hard_link(from, to)?;
-            }
-        }
-        Ok(())
+        Stage::set(env!("CARGO_BIN_EXE_instar"), WRITTEN, make_inputs).map(Self)
     }
 
     /// What came of a case, and how much room its output takes on the medium, in bytes.
@@ -461,6 +434,14 @@ impl Scene {
     }
 }
 
+impl Deref for Scene {
+    type Target = Stage;
+
+    fn deref(&self) -> &Stage {
+        &self.0
+    }
+}
+
 /// The same disk in every format, a raw disk that is no whole number of sectors, and an overlay on a raw disk.
 fn make_inputs(dir: &Path) -> io::Result<()> {
     let disk = Disk::hole(SIZE)
@@ -472,10 +453,7 @@ fn make_inputs(dir: &Path) -> io::Result<()> {
     let (at, len) = ZEROS;
     let zeros = vec![0; usize::try_from(len).expect("zeros fit in memory")];
     OpenOptions::new().write(true).open(dir.join("raw.img"))?.write_all_at(&zeros, at)?;
-    for format in &INPUTS[1..] {
-        let convert = format!("qemu-img convert -S 0 -f raw -O {format} raw.img {format}.img");
-        Qemu::script(dir, &convert, &[])?;
-    }
+    in_formats(dir, "-S 0", &INPUTS[1..])?;
     Disk::solid("there", SIZE + MIB).write(&dir.join("there.img"))?;
     Disk::hole(SIZE + MIB).write(&dir.join("zero.img"))?;
     Disk::solid("odd", 5000).write(&dir.join("odd.img"))?;

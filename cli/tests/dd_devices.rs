@@ -1,54 +1,16 @@
 //! Block devices, in and out. They are loop devices, which need root: the tests say that they were skipped without.
 
 use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use tempfile::TempDir;
+use testkit::device::Device;
 use testkit::outcome::Exit;
 use testkit::tool::{Run, Tool, require_tool, with_own_mounts};
 
-/// A file behind a loop device.
-struct Device {
-    dir: TempDir,
-    path: PathBuf,
-}
-
-impl Device {
-    /// A device that holds `bytes`, or `None` where there can be none.
-    fn new(bytes: &[u8]) -> Option<Self> {
-        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
-        let file = dir.path().join("backing");
-        fs::write(&file, bytes).expect("a file");
-        let output = Command::new("losetup").args(["--find", "--show"]).arg(&file).output();
-        let Some(output) = output.ok().filter(|output| output.status.success()) else {
-            assert!(std::env::var_os("CI").is_none(), "CI must be able to make loop devices");
-            let _ = writeln!(std::io::stderr(), "SKIPPED: loop devices cannot be made here");
-            return None;
-        };
-        let path = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-        Some(Self { dir, path })
-    }
-
-    /// The file behind it.
-    fn backing(&self) -> PathBuf {
-        self.dir.path().join("backing")
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        fs::read(&self.path).expect("the device can be read")
-    }
-
-    fn operand(&self, name: &str) -> String {
-        format!("{name}={}", self.path.display())
-    }
-}
-
-impl Drop for Device {
-    fn drop(&mut self) {
-        let _ = Command::new("losetup").arg("--detach").arg(&self.path).status();
-    }
+/// The operand `name` that says the device.
+fn operand(name: &str, device: &Device) -> String {
+    format!("{name}={}", device.path().display())
 }
 
 fn pattern(len: usize) -> Vec<u8> {
@@ -66,7 +28,7 @@ fn a_device_is_read_like_a_file() {
     let run = dd(
         &Tool::named(env!("CARGO_BIN_EXE_instar")),
         dir.path(),
-        &[&device.operand("if"), "of=out", "bs=1k", "skip=3"],
+        &[&operand("if", &device), "of=out", "bs=1k", "skip=3"],
     );
     assert_eq!((run.exit, run.stderr.as_str()), (Exit::Code(0), ""));
     assert!(fs::read(dir.path().join("out")).expect("the output") == disk[3072..]);
@@ -81,7 +43,7 @@ fn a_device_is_written_in_place() {
     tools.extend(require_tool("qemu-img"));
     for tool in tools {
         let Some(device) = Device::new(&[0xee; 16384]) else { return };
-        let run = dd(&tool, dir.path(), &["-f", "raw", "if=disk.raw", &device.operand("of")]);
+        let run = dd(&tool, dir.path(), &["-f", "raw", "if=disk.raw", &operand("of", &device)]);
         assert_eq!((run.exit, run.stderr.as_str()), (Exit::Code(0), ""));
         let found = device.bytes();
         assert!(found[..5000] == disk, "the disk");
@@ -96,7 +58,7 @@ fn a_device_that_is_too_small_is_not_touched() {
     fs::write(dir.path().join("disk.raw"), pattern(5000)).expect("an input");
     let Some(device) = Device::new(&[0xee; 4096]) else { return };
     let run =
-        dd(&Tool::named(env!("CARGO_BIN_EXE_instar")), dir.path(), &["if=disk.raw", &device.operand("of")]);
+        dd(&Tool::named(env!("CARGO_BIN_EXE_instar")), dir.path(), &["if=disk.raw", &operand("of", &device)]);
     assert_eq!(run.exit, Exit::Code(1));
     assert!(run.stderr.contains("cannot grow a device of 4096 bytes to 5120"), "{}", run.stderr);
     assert!(device.bytes().iter().all(|&byte| byte == 0xee));
@@ -106,11 +68,12 @@ fn a_device_that_is_too_small_is_not_touched() {
 fn a_device_is_not_copied_onto_itself_by_another_node() {
     let dir = tempfile::tempdir().expect("a directory");
     let Some(device) = Device::new(&pattern(4096)) else { return };
-    let number = device.path.to_string_lossy().trim_start_matches("/dev/loop").to_owned();
+    let number = device.path().to_string_lossy().trim_start_matches("/dev/loop").to_owned();
     let node = dir.path().join("node");
     let made = Command::new("mknod").arg(&node).args(["b", "7", &number]).status().expect("mknod starts");
     assert!(made.success());
-    let run = dd(&Tool::named(env!("CARGO_BIN_EXE_instar")), dir.path(), &[&device.operand("if"), "of=node"]);
+    let run =
+        dd(&Tool::named(env!("CARGO_BIN_EXE_instar")), dir.path(), &[&operand("if", &device), "of=node"]);
     assert_eq!(run.exit, Exit::Code(1));
     assert!(run.stderr.contains("the same file"), "{}", run.stderr);
     assert!(device.bytes() == pattern(4096));
@@ -124,12 +87,12 @@ fn a_device_that_cannot_be_read_is_named() {
     let Some(device) = Device::new(&pattern(8 << 20)) else { return };
     let backing = File::options().write(true).open(device.backing()).expect("a file");
     backing.set_len(4 << 20).expect("it can be shortened");
-    let flushed = Command::new("blockdev").arg("--flushbufs").arg(&device.path).status();
+    let flushed = Command::new("blockdev").arg("--flushbufs").arg(device.path()).status();
     assert!(flushed.expect("blockdev starts").success());
     let instar = Tool::named(env!("CARGO_BIN_EXE_instar"));
-    let run = dd(&instar, dir.path(), &[&device.operand("if"), "of=out"]);
+    let run = dd(&instar, dir.path(), &[&operand("if", &device), "of=out"]);
     assert_eq!(run.exit, Exit::Code(1), "{}", run.stderr);
-    let said = format!("instar: reading '{}' at byte ", device.path.display());
+    let said = format!("instar: reading '{}' at byte ", device.path().display());
     for words in [said.as_str(), "I/O error", "'out' is incomplete"] {
         assert!(run.stderr.contains(words), "{}", run.stderr);
     }

@@ -4,17 +4,16 @@
 //! reads other spellings of these two as no upstream version does.
 
 use core::fmt;
+use core::ops::Deref;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-
-use tempfile::TempDir;
 
 use testkit::cases::assert_all;
 use testkit::disk::{Disk, MIB};
 use testkit::outcome::{Exit, Outcome, Stderr};
 use testkit::qemu::Qemu;
 use testkit::scene::{self, View};
+use testkit::stage::{Stage, in_formats};
 use testkit::tool::Tool;
 
 const FORMATS: &[&str] = &["raw", "qcow2", "vmdk", "vpc", "vhdx"];
@@ -104,7 +103,7 @@ fn row_11_a_plain_qcow2_output() {
     let cases: Vec<_> = FORMATS.iter().map(|input| Case::new(input, Some("qcow2"), "bs=65536")).collect();
     scene.compare(Expected::Copy, &cases);
     for input in FORMATS {
-        let dir = scene.dir_with_inputs();
+        let dir = scene.dir();
         let args = ["dd", "-f", input, "-O", "qcow2", &format!("if={input}.img"), "of=out.img"];
         assert_eq!(scene.instar.run(dir.path(), args).unwrap().exit, Exit::Code(0));
         let info = scene.qemu.img().run(dir.path(), ["info", "--output=json", "out.img"]).unwrap().stdout;
@@ -198,44 +197,23 @@ impl fmt::Display for Case {
     }
 }
 
-/// The tools, and a directory with the same disk in every format.
-struct Scene {
-    instar: Tool,
-    qemu: Qemu,
-    inputs: TempDir,
-}
+/// The same disk in every format.
+struct Scene(Stage);
 
 impl Scene {
     /// `None` where QEMU is not installed.
     fn set() -> Option<Self> {
-        let qemu = Qemu::require()?;
-        let inputs = scene::temporary_dir().expect("a directory for the inputs");
         let disk = Disk::hole(SIZE).with(100, "head", 70_000).with(200_000, "tail", SIZE - 200_000);
-        disk.write(&inputs.path().join("raw.img")).expect("a disk");
-        for format in &FORMATS[1..] {
-            let convert = format!("qemu-img convert -f raw -O {format} raw.img {format}.img");
-            Qemu::script(inputs.path(), &convert, &[]).expect("QEMU makes the inputs");
-        }
-        Some(Self { instar: Tool::named(env!("CARGO_BIN_EXE_instar")), qemu, inputs })
-    }
-
-    fn dir_with_inputs(&self) -> TempDir {
-        let dir = scene::temporary_dir().expect("a directory");
-        self.link_into(dir.path()).expect("links to the inputs");
-        dir
-    }
-
-    fn link_into(&self, dir: &Path) -> std::io::Result<()> {
-        for input in fs::read_dir(self.inputs.path())? {
-            let input = input?;
-            fs::hard_link(input.path(), dir.join(input.file_name()))?;
-        }
-        Ok(())
+        let stage = Stage::set(env!("CARGO_BIN_EXE_instar"), &[], |dir| {
+            disk.write(&dir.join("raw.img"))?;
+            in_formats(dir, "", &FORMATS[1..])
+        });
+        stage.map(Self)
     }
 
     fn run(&self, tool: &Tool, case: &Case) -> Outcome {
         let view = if case.output == "raw" { View::Bytes } else { View::Image(&self.qemu) };
-        scene::run(tool, &case.words, view, |dir| self.link_into(dir)).0
+        scene::run(tool, &case.words, view, |dir| self.lay_out(dir)).0
     }
 
     /// Both tools do the same, and it is what the row says.
@@ -253,6 +231,14 @@ impl Scene {
             found.extend(expected.differences(&ours));
             found
         });
+    }
+}
+
+impl Deref for Scene {
+    type Target = Stage;
+
+    fn deref(&self) -> &Stage {
+        &self.0
     }
 }
 

@@ -6,9 +6,10 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use tempfile::TempDir;
+use testkit::outcome::Exit;
+use testkit::tool::{Run, elsewhere};
 
 /// What an administrator chooses by.
 const VARIABLE: &str = "INSTAR_SANDBOX";
@@ -45,25 +46,10 @@ struct Wrapper {
 
 impl Wrapper {
     /// Runs a copy, or says that this user cannot go there.
-    fn copy(&self, dir: &Path, options: &str) -> Option<Output> {
-        let Self { command, prepare } = self;
-        let shell = |script: &str| {
-            let mut shell = Command::new(command[0]);
-            shell
-                .args(&command[1..])
-                .args(["sh", "-c", script])
-                .current_dir(dir)
-                .env_remove(VARIABLE)
-                .output()
-        };
-        let works = shell(prepare);
-        if !works.as_ref().is_ok_and(|output| output.status.success()) {
-            assert!(std::env::var_os("CI").is_none(), "CI must be able to run {command:?}: {works:?}");
-            let _ = writeln!(std::io::stderr(), "SKIPPED: {} cannot be used here", command[0]);
-            return None;
-        }
-        let script = format!("{prepare}; {options} if=disk.raw of=out");
-        Some(shell(&script).expect("it ran before"))
+    fn copy(&self, dir: &Path, options: &str) -> Option<Run> {
+        let script = format!("unset {VARIABLE}; {options} if=disk.raw of=out");
+        let run = elsewhere::<&str>(dir, self.command, self.prepare, &script, &[]);
+        run.map(|run| run.expect("it ran before"))
     }
 }
 
@@ -80,11 +66,10 @@ fn stage() -> TempDir {
 #[track_caller]
 fn fails(wrapper: &Wrapper, command: &str, words: &[&str]) {
     let dir = stage();
-    let Some(output) = wrapper.copy(dir.path(), command) else { return };
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{command}: {said}");
+    let Some(run) = wrapper.copy(dir.path(), command) else { return };
+    assert_eq!(run.exit, Exit::Code(1), "{command}: {}", run.stderr);
     for word in words {
-        assert!(said.contains(word), "{word:?} is not in: {said}");
+        assert!(run.stderr.contains(word), "{word:?} is not in: {}", run.stderr);
     }
     assert!(!dir.path().join("out").exists(), "an output was made");
 }
@@ -93,9 +78,8 @@ fn fails(wrapper: &Wrapper, command: &str, words: &[&str]) {
 #[track_caller]
 fn copies(wrapper: &Wrapper, command: &str, said: &str) {
     let dir = stage();
-    let Some(output) = wrapper.copy(dir.path(), command) else { return };
-    assert_eq!(String::from_utf8_lossy(&output.stderr), said, "{command}");
-    assert!(output.status.success());
+    let Some(run) = wrapper.copy(dir.path(), command) else { return };
+    assert_eq!((run.exit, run.stderr.as_str()), (Exit::Code(0), said), "{command}");
     assert_eq!(fs::read(dir.path().join("out")).expect("an output"), [1; 512]);
 }
 

@@ -8,8 +8,10 @@
 //! |---|---|
 //! | [`tool`] | a command under test or one to compare with, and a single run of it |
 //! | [`scene`] | one command in a fresh directory: lay files out, run, see what changed |
+//! | [`stage`] | files that are made once, for many scenes |
 //! | [`outcome`] | what a command did |
 //! | [`disk`] | raw disks described by their data |
+//! | [`device`] | loop devices |
 //! | [`differencing`] | VHD and VHDX images with parents, which QEMU does not make |
 //! | [`qemu`] | QEMU's tools, to make images with and to look at images with |
 //! | [`baseline`], [`fixtures`] | what released versions of `qemu-img` did, and with which inputs |
@@ -18,6 +20,7 @@
 
 pub mod baseline;
 pub mod cases;
+pub mod device;
 pub mod differencing;
 pub mod disk;
 pub mod fixtures;
@@ -25,4 +28,5 @@ pub mod messages;
 pub mod outcome;
 pub mod qemu;
 pub mod scene;
+pub mod stage;
 pub mod tool;

@@ -135,15 +135,32 @@ pub fn require_tool(name: &str) -> Option<Tool> {
 ///
 /// `None` where this user may not mount anything, which is a failure in CI.
 pub fn with_own_mounts<S: AsRef<OsStr>>(dir: &Path, script: &str, args: &[S]) -> Option<io::Result<Run>> {
-    let works = Command::new("unshare").args(["--mount", "true"]).stderr(Stdio::null()).status();
-    if !works.is_ok_and(|status| status.success()) {
-        assert!(std::env::var_os("CI").is_none(), "CI must be able to mount file systems");
-        let _ = writeln!(io::stderr(), "SKIPPED: a test that mounts file systems, which this user may not");
+    elsewhere(dir, &["unshare", "--mount"], "true", script, args)
+}
+
+/// Runs the shell scripts `prepare` and `script`, whose `$1`, `$2`, … are `args`, in `dir`, by `wrapper`: a command that
+/// runs another in a world of its own.
+///
+/// `None` where this user cannot go there, which shows in that the first script alone fails. In CI that is a failure.
+pub fn elsewhere<S: AsRef<OsStr>>(
+    dir: &Path,
+    wrapper: &[&str],
+    prepare: &str,
+    script: &str,
+    args: &[S],
+) -> Option<io::Result<Run>> {
+    let shell = |script: &str| {
+        let shell = wrapper[1..].iter().copied().chain(["sh", "-ec", script, "sh"]).map(OsStr::new);
+        Tool::named(wrapper[0]).run(dir, shell.chain(args.iter().map(S::as_ref)))
+    };
+    let works = shell(prepare);
+    if !works.as_ref().is_ok_and(|run| run.exit == Exit::Code(0)) {
+        let why = works.map_or_else(|error| error.to_string(), |run| run.stderr);
+        assert!(std::env::var_os("CI").is_none(), "CI must be able to run {wrapper:?}: {why}");
+        let _ = writeln!(io::stderr(), "SKIPPED: a test that needs {wrapper:?}, which does not work here");
         return None;
     }
-    let shell = ["--mount", "sh", "-ec", script, "sh"].map(OsStr::new);
-    let args = shell.into_iter().chain(args.iter().map(S::as_ref));
-    Some(Tool::named("unshare").run(dir, args))
+    Some(shell(&format!("{prepare}; {script}")))
 }
 
 fn wait_until(mut child: Child, deadline: Instant) -> io::Result<Exit> {

@@ -100,6 +100,23 @@ pub struct Record {
     pub reserved: u32,
 }
 
+impl Record {
+    /// All fields 0, to be filled in.
+    pub const EMPTY: Self = Self {
+        op: 0,
+        file: 0,
+        src_file: 0,
+        codec: 0,
+        dst: 0,
+        src: 0,
+        len: 0,
+        packed_len: 0,
+        unit_len: 0,
+        skip: 0,
+        reserved: 0,
+    };
+}
+
 /// Bytes `src`, `len` of the input `file` into the data window at `dst`.
 pub const READ: u32 = 1;
 

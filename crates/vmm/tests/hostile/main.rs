@@ -22,19 +22,7 @@ use vmm::files::{FileErrorKind, NameErrorKind};
 use vmm::{Choice, Error, FailureKind, GuestFault, Limits};
 
 /// A record with nothing in it.
-const NONE: Record = Record {
-    op: 0,
-    file: 0,
-    src_file: 0,
-    codec: 0,
-    dst: 0,
-    src: 0,
-    len: 0,
-    packed_len: 0,
-    unit_len: 0,
-    skip: 0,
-    reserved: 0,
-};
+const NONE: Record = Record::EMPTY;
 
 /// Runs `code`, asserts that no file was harmed, and returns the error.
 #[track_caller]

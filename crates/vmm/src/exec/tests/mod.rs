@@ -59,19 +59,7 @@ fn open(file: u32, src: u64, len: u64, dst: u64) -> Record {
     Record { op: OPEN, file, dst, src, len, ..Record::default() }
 }
 
-const EXPECTED: Record = Record {
-    op: EXPECT,
-    file: 0,
-    src_file: 0,
-    codec: 0,
-    dst: 0,
-    src: 0,
-    len: 0,
-    packed_len: 0,
-    unit_len: 0,
-    skip: 0,
-    reserved: 0,
-};
+const EXPECTED: Record = Record { op: EXPECT, ..Record::EMPTY };
 
 /// Nobody who decompresses.
 struct NoDecoders;
