@@ -35,6 +35,8 @@ pub(crate) enum Failure {
     UnknownCache(&'static str, OsString),
     /// What names no snapshot.
     NotASnapshot(OsString),
+    /// An image that has no such snapshot.
+    NoSnapshot(PathBuf, OsString),
     /// There is no input, or no output.
     NoFiles,
     /// Options that do not go together, or not with the files.
@@ -111,6 +113,9 @@ impl fmt::Display for Failure {
                 write!(f, "invalid {option}: '{}' is not a way to cache", shown(value))?;
             }
             Self::NotASnapshot(text) => write!(f, "invalid -l: '{}' names no snapshot", shown(text))?,
+            Self::NoSnapshot(image, snapshot) => {
+                write!(f, "'{}' has no snapshot '{}'", shown(image), shown(snapshot))?;
+            }
             Self::NoFiles => f.write_str("both an input and an output are needed")?,
             Self::Contradiction(what) => write!(f, "this cannot be done: {what}")?,
             Self::NotSupported(option, why) => write!(f, "{option} is not supported: {why}")?,
@@ -159,6 +164,9 @@ impl Failure {
             ),
             Self::NotASnapshot(_) => Some(
                 "a snapshot has an ID and a name: either of them, or snapshot.id=ID,snapshot.name=NAME".to_owned(),
+            ),
+            Self::NoSnapshot(..) => Some(
+                "a snapshot is found by its ID or its name, and in qcow2 images only".to_owned(),
             ),
             Self::NoFiles => Some("instar convert INPUT [INPUT...] OUTPUT".to_owned()),
             Self::Option(error) => error.hint(),

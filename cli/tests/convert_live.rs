@@ -209,6 +209,13 @@ fn internal_snapshots() {
         ["1", "2", "first", "snapshot.id=1", "snapshot.name=second", "snapshot.id=2,snapshot.name=second"];
     let cases = names.map(|name| Case(format!("convert -l {name} snapshots.img out.img")));
     scene.compare(&cases);
+    for name in ["3", "nosuch", "snapshot.id=first", "snapshot.id=1,snapshot.name=second"] {
+        let words = ["convert", "-l", name, "snapshots.img", "out.img"];
+        let run = scene.instar.run(scene.props(), words).unwrap();
+        let said = format!("instar: 'snapshots.img' has no snapshot '{name}'\n");
+        assert!(run.stderr.starts_with(&said), "{}", run.stderr);
+        assert_eq!(run.exit, Exit::Code(1));
+    }
 }
 
 #[test]
@@ -278,6 +285,8 @@ fn what_is_refused() {
         "convert -l 1 raw.img out.img",
         "convert -l 1 qcow2.img qcow2.img out.img",
         "convert -l nosuch qcow2.img out.img",
+        "convert -l nosuch snapshots.img out.img",
+        "convert -l snapshot.id=1,snapshot.name=second snapshots.img out.img",
         "convert -l snapshot.nosuch=1 qcow2.img out.img",
         "convert raw.img raw.img",
         "convert -o nope=1 raw.img out.img",

@@ -74,6 +74,8 @@ fn backing_files_and_snapshots() {
         &["convert", "-B", "disk.raw", "-F", "raw", "-O", "qcow2", "disk.raw", "link.raw", "out"],
         &["convert", "-l", "1", "disk.raw", "link.raw", "out"],
         &["convert", "-l", "", "disk.raw", "out"],
+        &["convert", "-l", "no such\nthing", "disk.raw", "out"],
+        &["convert", "-l", "snapshot.id=1", "-f", "vpc", "disk.raw", "out"],
         &["convert", "-l", "snapshot.nosuch=1", "disk.raw", "out"],
     ]));
 }

@@ -11,7 +11,7 @@ use dd_window::{SizeError, parse_size};
 use fmt_core::{Format, setting};
 use guest_abi::convert::{NO_CREATE, PACK, Report, Request, STAGE_LEN, TARGET_IS_ZERO, TEXT_LEN};
 use vmm::exec::Salvaged;
-use vmm::{Conduct, Files, Sandboxes};
+use vmm::{Conduct, Error, Failed, FailureKind, Files, Sandboxes};
 use zerocopy::IntoBytes;
 
 use super::{Work, padded_name, warn_of_character_device};
@@ -78,12 +78,25 @@ pub(crate) fn run(args: &ConvertArgs, sandboxes: &Sandboxes, console: &mut Conso
         examined: u64::MAX,
         conduct: wish.conduct,
     };
-    let Report { .. } = work.run(files, sandboxes, console)?;
+    let ran = work.run(files, sandboxes, console);
+    let Report { .. } = ran.map_err(|failure| with_snapshot(failure, wish.snapshot))?;
     console.finish_progress();
     if let Some(bytes) = salvaged.map(|salvaged| salvaged.bytes()).filter(|&bytes| bytes > 0) {
         console.warn(&format!("warning: {bytes} bytes could not be read: they are zeros in the output"));
     }
     Ok(())
+}
+
+/// The failure; if an image has no such snapshot, with the name of the snapshot, which only the command line has.
+fn with_snapshot(failure: Failure, snapshot: Option<OsString>) -> Failure {
+    match (failure, snapshot) {
+        (Failure::Run(Failed { error: Error::Image(image), .. }), Some(snapshot))
+            if image.kind == FailureKind::NotFound =>
+        {
+            Failure::NoSnapshot(image.file, snapshot)
+        }
+        (failure, _) => failure,
+    }
 }
 
 /// Refuses options that `qemu-img` has, and instar has not.

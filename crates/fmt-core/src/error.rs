@@ -16,6 +16,8 @@ pub enum ErrorKind {
     Corrupt,
     /// The image is not the one that another, which stands on it, was made for.
     WrongParent,
+    /// The image has nothing of the name that was asked for.
+    NotFound,
     /// A size is beyond what the format, or the caller's limits, allow.
     TooLarge,
     /// The bytes could not be read, or the steps not be taken, for a reason outside the image.
@@ -54,6 +56,7 @@ impl fmt::Display for Error {
             ErrorKind::WrongParent => {
                 write!(f, "not the parent that the image on it was made for: its {what} is another")
             }
+            ErrorKind::NotFound => write!(f, "no such {what}"),
             ErrorKind::TooLarge => write!(f, "too large: {what} (at byte {at})"),
             ErrorKind::Io => write!(f, "{what} (at byte {at})"),
         }

@@ -52,11 +52,7 @@ pub(crate) fn find<S: ReadAt + ?Sized>(
         },
         Wanted::Exactly { id, name } => find_exactly(source, snapshots, id, name)?,
     };
-    found.ok_or(Error::new(
-        ErrorKind::UnsupportedFeature,
-        snapshots.offset,
-        "a snapshot that it does not have",
-    ))
+    found.ok_or(Error::new(ErrorKind::NotFound, snapshots.offset, "snapshot"))
 }
 
 fn find_exactly<S: ReadAt + ?Sized>(

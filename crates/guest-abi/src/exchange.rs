@@ -222,6 +222,8 @@ pub const KIND_TOO_LARGE: u32 = 5;
 pub const KIND_IO: u32 = 6;
 /// The image is not the one that another, which stands on it, was made for: it is told by what the text names.
 pub const KIND_WRONG_PARENT: u32 = 7;
+/// The image has nothing of the name that was asked for, of the kind that the text names.
+pub const KIND_NOT_FOUND: u32 = 9;
 /// The request makes no sense: host and guest do not understand each other.
 pub const KIND_BAD_REQUEST: u32 = 8;
 

@@ -33,7 +33,7 @@ pub mod layout;
 pub mod loader;
 
 /// The version of all that is defined here. A guest carries it in a note, [`NOTE_NAME`], and the host refuses another.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// The owner's name of the ELF note that holds [`ABI_VERSION`] as a little-endian `u32`.
 pub const NOTE_NAME: &str = "instar";

@@ -109,6 +109,7 @@ impl fmt::Display for ImageFailure {
                     "'{file}' is not the parent that the image on it was made for: its {what} is another"
                 )
             }
+            FailureKind::NotFound => write!(f, "'{file}' has no such {what}"),
             FailureKind::TooLarge => write!(f, "'{file}': {what} is too large (byte {at})"),
             FailureKind::Io => write!(f, "'{file}': {what} (byte {at})"),
             FailureKind::BadRequest => write!(f, "the guest did not understand its request: {what}"),

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use guest_abi::decode::{self, BROKEN, LENS_AT};
 use guest_abi::exchange::{
     DATA_AT, DATA_LEN, FAILED, FINISHED, Failure, GO_ON, Head, KIND_BAD_REQUEST, KIND_CORRUPT, KIND_IO,
-    KIND_NOT_THIS_FORMAT, KIND_TOO_LARGE, KIND_UNSUPPORTED_FEATURE, KIND_UNSUPPORTED_FORMAT,
+    KIND_NOT_FOUND, KIND_NOT_THIS_FORMAT, KIND_TOO_LARGE, KIND_UNSUPPORTED_FEATURE, KIND_UNSUPPORTED_FORMAT,
     KIND_WRONG_PARENT, MAX_RECORDS, PANICKED, RECORDS_AT, REPORT_AT, REPORT_LEN, Record, TEXT_AT, TEXT_LEN,
 };
 use vm_memory::{Bytes, VolatileSlice};
@@ -58,6 +58,8 @@ pub enum FailureKind {
     Corrupt,
     /// The image is not the one that another, which stands on it, was made for: what the text names is another.
     WrongParent,
+    /// The image has nothing of the name that was asked for, of the kind that the text names.
+    NotFound,
     /// What the text names is too large.
     TooLarge,
     /// The image asks for what the file does not have.
@@ -142,6 +144,7 @@ fn failed(report: &[u8], what: String) -> Result<Said, GuestFault> {
         KIND_UNSUPPORTED_FEATURE => FailureKind::UnsupportedFeature,
         KIND_CORRUPT => FailureKind::Corrupt,
         KIND_WRONG_PARENT => FailureKind::WrongParent,
+        KIND_NOT_FOUND => FailureKind::NotFound,
         KIND_TOO_LARGE => FailureKind::TooLarge,
         KIND_IO => FailureKind::Io,
         KIND_BAD_REQUEST => FailureKind::BadRequest,

@@ -172,6 +172,7 @@ fn kind_code(error: Error) -> u32 {
         Kind::UnsupportedFeature => exchange::KIND_UNSUPPORTED_FEATURE,
         Kind::Corrupt => exchange::KIND_CORRUPT,
         Kind::WrongParent => exchange::KIND_WRONG_PARENT,
+        Kind::NotFound => exchange::KIND_NOT_FOUND,
         Kind::TooLarge => exchange::KIND_TOO_LARGE,
         // The enumeration may grow; what is new is told by its words.
         _ => exchange::KIND_IO,

@@ -100,8 +100,7 @@ fn open_one<'h, H: Host>(
     let input = HostFile::new(host, file);
     let format = format.map_or_else(|| probe_input(&input), Ok).in_file(file)?;
     if snapshot.is_some() && format != Format::Qcow2 {
-        let what = "an internal snapshot in a format other than qcow2";
-        return Err(Error::new(ErrorKind::UnsupportedFeature, 0, what)).in_file(file);
+        return Err(Error::new(ErrorKind::NotFound, 0, "snapshot")).in_file(file);
     }
     match format {
         Format::Raw => {

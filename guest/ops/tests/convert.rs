@@ -284,7 +284,7 @@ fn an_input_can_be_opened_at_a_snapshot_that_it_has() {
         let request = Request { input_format: padded(format), ..request(1, "raw") };
         let failure = convert::run(&host(&[input]), &with_texts(request, &[], "one", "")).unwrap_err();
         let Failure::Image { file: FileId(0), error } = failure else { panic!("{failure:?}") };
-        assert_eq!(error.kind, ErrorKind::UnsupportedFeature, "{error}");
+        assert_eq!(error.kind, ErrorKind::NotFound, "{error}");
     }
 }
 
