@@ -2,7 +2,6 @@
 
 use core::fmt;
 use std::ffi::OsString;
-use std::io;
 use std::path::PathBuf;
 
 use fmt_core::Format;
@@ -45,8 +44,8 @@ pub(crate) enum Failure {
     NotSupported(&'static str, &'static str),
     /// An option of the output's format that cannot be followed.
     Option(OptionError),
-    /// The backing file of the output is not there.
-    NoBacking(PathBuf, io::Error),
+    /// The backing file of the output cannot be one.
+    NoBacking(FileError),
     /// What the options say does not fit a request.
     TooLong,
     /// There is no format of that name.
@@ -120,9 +119,7 @@ impl fmt::Display for Failure {
             Self::Contradiction(what) => write!(f, "this cannot be done: {what}")?,
             Self::NotSupported(option, why) => write!(f, "{option} is not supported: {why}")?,
             Self::Option(error) => write!(f, "{error}")?,
-            Self::NoBacking(path, error) => {
-                write!(f, "the backing file '{}' cannot be used: {error}", shown(path))?;
-            }
+            Self::NoBacking(error) => write!(f, "the backing file cannot be used: {error}")?,
             Self::TooLong => f.write_str("the options of the output, and the names among them, are too long")?,
             Self::UnknownFormat(name) => write!(f, "unknown format '{}'", shown(name))?,
             Self::Protocol(protocol, _) => {
@@ -170,9 +167,7 @@ impl Failure {
             ),
             Self::NoFiles => Some("instar convert INPUT [INPUT...] OUTPUT".to_owned()),
             Self::Option(error) => error.hint(),
-            Self::NoBacking(..) => {
-                Some("a name that is relative begins at the directory of the output".to_owned())
-            }
+            Self::NoBacking(error) => backing_hint(&error.kind).map(ToOwned::to_owned),
             Self::OutOfRange { .. }
             | Self::NotASecond(..)
             | Self::NotSectors(..)
@@ -193,6 +188,16 @@ impl Failure {
             Self::File(error) => file_hint(&error.kind).map(ToOwned::to_owned),
             Self::Run(failed) => run_hint(&failed.error),
         }
+    }
+}
+
+fn backing_hint(kind: &FileErrorKind) -> Option<&'static str> {
+    match kind {
+        FileErrorKind::Io(_) => Some("a name that is relative begins at the directory of the output"),
+        FileErrorKind::Locked(_) => {
+            Some("-U takes it all the same; what is written to it then shows in the output, too")
+        }
+        _ => None,
     }
 }
 

@@ -4,13 +4,14 @@ use core::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dd_window::{SizeError, parse_size};
 use fmt_core::{Format, setting};
 use guest_abi::convert::{NO_CREATE, PACK, Report, Request, STAGE_LEN, TARGET_IS_ZERO, TEXT_LEN};
 use vmm::exec::Salvaged;
+use vmm::files::FileError;
 use vmm::{Conduct, Error, Failed, FailureKind, Files, Sandboxes};
 use zerocopy::IntoBytes;
 
@@ -50,9 +51,6 @@ pub(crate) fn run(args: &ConvertArgs, sandboxes: &Sandboxes, console: &mut Conso
     let inputs: Vec<_> =
         inputs.iter().map(|name| filename::input(name, &args.input)).collect::<Result<_, _>>()?;
     let request = wish.request(&inputs, &output, args)?;
-    if let Some(backing) = &wish.backing {
-        backing.check(&output)?;
-    }
     let mut files = Files::new().max_output(budget::max_output(&args.output)?);
     args.allow_path.iter().try_for_each(|dir| files.allow(dir))?;
     for input in &inputs {
@@ -61,6 +59,9 @@ pub(crate) fn run(args: &ConvertArgs, sandboxes: &Sandboxes, console: &mut Conso
         warn_of_character_device(&files, opened, &input.path, console);
     }
     files.add_output_with(&output, wish.output_options())?;
+    let backing = wish.backing.as_ref().map(|backing| backing.open(&output, args.input.force_share));
+    // It stays open, and locked, as long as the command runs.
+    let _backing = backing.transpose().map_err(Failure::NoBacking)?;
     if wish.packs() {
         files.add_stage(STAGE_LEN)?;
     }
@@ -141,7 +142,9 @@ struct Wish {
 /// What the output is to stand on.
 #[derive(Debug)]
 struct Backing {
+    /// As it is stored.
     name: OsString,
+    path: PathBuf,
     format: Format,
 }
 
@@ -280,18 +283,19 @@ fn backing(args: &ConvertArgs, format: Format, options: &OutputOptions) -> Resul
     }
     let backing_format =
         backing_format.ok_or(Failure::Contradiction("-B without -F: the format is never guessed"))?;
-    Ok(Some(Backing { name: name.clone(), format: filename::format(backing_format)? }))
+    let path = filename::path(name)?;
+    Ok(Some(Backing { name: name.clone(), path, format: filename::format(backing_format)? }))
 }
 
 impl Backing {
-    /// Makes sure that the file is where it will be looked for: at its name, beginning at the directory of `output`.
-    fn check(&self, output: &Path) -> Result<(), Failure> {
-        let path = filename::path(&self.name)?;
-        let path = output.parent().unwrap_or(Path::new("")).join(path);
-        match path.metadata() {
-            Ok(_) => Ok(()),
-            Err(error) => Err(Failure::NoBacking(path, error)),
-        }
+    /// Opens the file where it will be looked for: at its name, beginning at the directory of `output`, which it must not be
+    /// itself. Nobody may be writing to it, unless by `force_share`. What is in it is not looked at.
+    fn open(&self, output: &Path, force_share: bool) -> Result<Files, FileError> {
+        let path = output.parent().unwrap_or(Path::new("")).join(&self.path);
+        let mut files = Files::new().force_share(force_share);
+        files.add_input(&path)?;
+        files.add_output(output)?;
+        Ok(files)
     }
 }
 
