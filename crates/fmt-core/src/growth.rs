@@ -4,8 +4,8 @@ use core::ops::RangeInclusive;
 
 use crate::{Error, FileId, Step, StepSink};
 
-/// How much longer a file becomes at least when it is too short, in bytes: an eighth, within these bounds. Each time,
-/// all that was said before is waited for; and what is more than is needed may be more than a device has.
+/// How much longer a file becomes at least when it is too short, in bytes: an eighth, within these bounds, as long as it
+/// can be so long. Each time, all that was said before is waited for.
 const STEP: RangeInclusive<u64> = (4 << 20)..=(64 << 30);
 
 /// The length of an output as it is written.
@@ -49,7 +49,8 @@ impl Growth {
             return Ok(());
         }
         let more = (self.len / 8).clamp(*STEP.start(), *STEP.end());
-        self.set(sink, self.len.saturating_add(more).min(self.max).max(end))
+        let max = self.max.min(sink.max_len(self.file));
+        self.set(sink, self.len.saturating_add(more).min(max).max(end))
     }
 
     /// Ends with a file of `len` bytes.
@@ -79,8 +80,8 @@ mod tests {
 
     const FILE: FileId = FileId(1);
 
-    #[derive(Default)]
-    struct Lengths(RefCell<Vec<u64>>);
+    /// The lengths that were asked for, and the one that the file cannot exceed.
+    struct Lengths(RefCell<Vec<u64>>, u64);
 
     impl StepSink for Lengths {
         fn step(&self, step: Step<'_>) -> Result<(), Error> {
@@ -88,10 +89,19 @@ mod tests {
             self.0.borrow_mut().push(len);
             Ok(())
         }
+
+        fn max_len(&self, file: FileId) -> u64 {
+            assert_eq!(file, FILE);
+            self.1
+        }
     }
 
     fn lengths(first: u64, max: u64, ends: &[u64], last: u64) -> Vec<u64> {
-        let lengths = Lengths::default();
+        lengths_within(u64::MAX, first, max, ends, last)
+    }
+
+    fn lengths_within(room: u64, first: u64, max: u64, ends: &[u64], last: u64) -> Vec<u64> {
+        let lengths = Lengths(RefCell::default(), room);
         let mut growth = Growth::begin(&lengths, FILE, first, max).unwrap();
         ends.iter().for_each(|&end| growth.reserve(&lengths, end).unwrap());
         growth.finish(&lengths, last).unwrap();
@@ -116,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_there_has_its_length() {
-        let lengths = Lengths::default();
+        let lengths = Lengths(RefCell::default(), u64::MAX);
         let mut growth = Growth::resume(FILE, 1000, 1 << 30);
         growth.reserve(&lengths, 1000).unwrap();
         growth.reserve(&lengths, 1001).unwrap();
@@ -127,5 +137,12 @@ mod tests {
     #[test]
     fn no_file_grows_beyond_what_it_can_need() {
         assert_eq!(lengths(10, 50, &[20, 50], 50), [10, 50]);
+    }
+
+    #[test]
+    fn no_more_is_asked_for_than_there_is_room_for_unless_it_is_needed() {
+        assert_eq!(lengths_within(100, 10, 1 << 60, &[20, 60, 100], 100), [10, 100]);
+        assert_eq!(lengths_within(100, 10, 1 << 60, &[20, 101], 101), [10, 100, 101]);
+        assert_eq!(lengths_within(5, 10, 1 << 60, &[20], 20), [10, 20]);
     }
 }

@@ -47,6 +47,12 @@ pub trait StepSink {
     ///
     /// [`ErrorKind::Io`](crate::ErrorKind::Io) when the step cannot be taken.
     fn step(&self, step: Step<'_>) -> Result<(), Error>;
+
+    /// The length in bytes that the output `file` cannot exceed, as far as that is known: a plan that does not know yet how
+    /// long the file becomes asks for no more before it needs more.
+    fn max_len(&self, _file: FileId) -> u64 {
+        u64::MAX
+    }
 }
 
 /// A disk being written: what every format's writer is, once it has begun.

@@ -52,7 +52,8 @@ pub struct FileEntry {
     pub role: u32,
     /// What the host knows about it from the user: [`NAMED_DMG`] or 0.
     pub hints: u32,
-    /// An input's length in bytes as it was opened, or the stage's; 0 for an output.
+    /// An input's length in bytes as it was opened, or the stage's; of an output, the length that it cannot exceed, and
+    /// [`u64::MAX`] where none is known.
     pub len: u64,
 }
 

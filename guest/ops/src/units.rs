@@ -60,4 +60,8 @@ impl<H: Host> StepSink for Units<'_, H> {
             other => self.host.step(other),
         }
     }
+
+    fn max_len(&self, file: FileId) -> u64 {
+        self.host.max_len(file)
+    }
 }

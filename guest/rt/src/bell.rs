@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
 use fmt_core::{Codec, Error, ErrorKind, FileId, Source, Step, StepSink};
-use guest_abi::boot::{BootPage, FileEntry, NAMED_DMG};
+use guest_abi::boot::{BootPage, FileEntry, NAMED_DMG, ROLE_OUTPUT};
 use guest_abi::exchange::{
     COPY, DATA_AT, DATA_LEN, DECODE, EXPECT, FAILED, FINISHED, GO_ON, Head, MAX_RECORDS, NAME_LEN, OPEN,
     PACK, PACK_ANSWER_LEN, PACKED_ZEROS, READ, RECORDS_AT, REPORT_AT, Record, SCAN, SET_LEN, TEXT_AT,
@@ -297,5 +297,9 @@ impl StepSink for Bell {
             },
         }
         Ok(())
+    }
+
+    fn max_len(&self, file: FileId) -> u64 {
+        self.entry(file).filter(|entry| entry.role == ROLE_OUTPUT).map_or(u64::MAX, |entry| entry.len)
     }
 }

@@ -232,7 +232,7 @@ impl Files {
 
     /// The files as the guest's boot page lists them, in the order of their numbers.
     pub fn boot_entries(&self) -> impl ExactSizeIterator<Item = FileEntry> {
-        self.files.iter().map(Entry::for_guest)
+        self.files.iter().map(|entry| entry.for_guest(self.max_output))
     }
 
     /// The file `id` as the guest gets to know it.
@@ -241,7 +241,7 @@ impl Files {
     ///
     /// If there is no file `id`.
     pub(crate) fn entry(&self, id: FileId) -> FileEntry {
-        self.get(id).map_or_else(|| panic!("{id:?} is no file"), Entry::for_guest)
+        self.get(id).map_or_else(|| panic!("{id:?} is no file"), |entry| entry.for_guest(self.max_output))
     }
 
     /// The outputs whose content is no longer what it was when the command began.
@@ -412,13 +412,16 @@ impl Entry {
         }
     }
 
-    fn for_guest(&self) -> FileEntry {
+    fn for_guest(&self, max_output: Option<u64>) -> FileEntry {
         match self {
             Self::Input(input) => {
                 FileEntry { role: ROLE_INPUT, hints: hints(input.path()), len: input.len() }
             }
             Self::Stage(stage) => FileEntry { role: ROLE_STAGE, hints: 0, len: stage.input.len() },
-            Self::Output(output) => FileEntry { role: ROLE_OUTPUT, hints: hints(output.path()), len: 0 },
+            Self::Output(output) => {
+                let len = [max_output, output.device_len()].into_iter().flatten().min().unwrap_or(u64::MAX);
+                FileEntry { role: ROLE_OUTPUT, hints: hints(output.path()), len }
+            }
         }
     }
 }

@@ -106,6 +106,13 @@ impl Output {
         holes.filter(|_| reads_as_zeros).map(|grain| grain.get().into())
     }
 
+    /// The length of the block device that it is, in bytes, if it is one that can be looked at. It is not relied on: what does
+    /// not fit is refused when it is asked for.
+    pub(super) fn device_len(&self) -> Option<u64> {
+        let found = self.is_a(FileKind::BlockDevice).then(|| File::open(&self.path))?;
+        end_of(&found.ok()?).ok()
+    }
+
     pub(crate) fn is_made(&self) -> bool {
         matches!(self.state, State::Made(_))
     }

@@ -40,7 +40,7 @@ fn assert_same_file(result: Result<FileId, FileError>) {
 #[test]
 fn lists_files_for_the_boot_page() {
     let dir = dir();
-    let mut files = Files::new();
+    let mut files = Files::new().max_output(Some(1000));
     files.add_input(&file(&dir, "in.dmg", b"twelve bytes")).unwrap();
     files.add_input(&file(&dir, "in.DMG", b"")).unwrap();
     files.add_output(&dir.path().join("out.raw")).unwrap();
@@ -50,7 +50,7 @@ fn lists_files_for_the_boot_page() {
         [
             FileEntry { role: ROLE_INPUT, hints: NAMED_DMG, len: 12 },
             FileEntry { role: ROLE_INPUT, hints: 0, len: 0 },
-            FileEntry { role: ROLE_OUTPUT, hints: 0, len: 0 },
+            FileEntry { role: ROLE_OUTPUT, hints: 0, len: 1000 },
         ]
     );
 }
