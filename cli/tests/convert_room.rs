@@ -8,7 +8,7 @@ use testkit::disk::{Disk, MIB};
 use testkit::outcome::Exit;
 use testkit::qemu::Qemu;
 use testkit::scene;
-use testkit::tool::{Run, Tool};
+use testkit::tool::{Run, Tool, with_own_mounts};
 
 const INSTAR: &str = env!("CARGO_BIN_EXE_instar");
 
@@ -52,4 +52,65 @@ fn a_device_need_not_be_longer_than_the_output() {
     works(&instar(dir.path(), &format!("convert -O qcow2 in {device}")));
     let compare = format!("compare -q -f raw -F qcow2 in {device}");
     works(&qemu.img().run(dir.path(), compare.split_whitespace()).expect("qemu-img starts"));
+}
+
+/// File systems at "small" with more room than an output of 8 MiB needs, and with less: one that makes room for files by
+/// itself, and one that has to be written to.
+const FILE_SYSTEMS: [&str; 2] = [
+    "mount -t tmpfs -o size=$(($2 * 1024 * 1024)) none small",
+    "truncate -s $2M image; mkfs.ext2 -q image; mount -o loop image small",
+];
+
+#[test]
+fn room_that_is_asked_for_is_there() {
+    let dir = scene::temporary_dir().expect("a directory");
+    Disk::hole(8 * MIB).write(&dir.path().join("in")).expect("a disk");
+    fs::create_dir(dir.path().join("small")).expect("a directory");
+    for (mount, format) in
+        FILE_SYSTEMS.iter().flat_map(|mount| ["raw", "qcow2"].map(|format| (mount, format)))
+    {
+        let script = format!(
+            "{mount}; \"$1\" convert -O {format} -o preallocation=falloc in small/out; du -k small/out"
+        );
+        let Some(run) = with_own_mounts(dir.path(), &script, &[INSTAR, "24"]) else { return };
+        let run = run.expect("a shell");
+        works(&run);
+        let room: Option<u64> = run.stdout.split_whitespace().next().and_then(|kib| kib.parse().ok());
+        assert!(room >= Some(8192), "{mount} {format}: {}", run.stdout);
+
+        let Some(run) = with_own_mounts(dir.path(), &script, &[INSTAR, "6"]) else { return };
+        let run = run.expect("a shell");
+        assert_eq!(run.exit, Exit::Code(1), "{mount} {format}: {}", run.stdout);
+        for words in ["instar: resizing 'small/out': No space left on device", "'small/out' is incomplete"] {
+            assert!(run.stderr.contains(words), "{mount} {format}: {}", run.stderr);
+        }
+    }
+}
+
+/// A device has all the room that it can have. So says `qemu-img`, too.
+#[test]
+fn no_room_is_asked_of_a_device() {
+    let Some(qemu) = Qemu::require() else { return };
+    let dir = scene::temporary_dir().expect("a directory");
+    Disk::hole(MIB).write(&dir.path().join("in")).expect("a disk");
+    let Some(device) = Device::new(&vec![0xee; 4 << 20]) else { return };
+    let convert =
+        |options: &str, format: &str| format!("convert {options} -O {format} in {}", device.path().display());
+    for preallocation in ["falloc", "full"] {
+        for format in ["raw", "qcow2"] {
+            let words = convert(&format!("-o preallocation={preallocation}"), format);
+            let run = instar(dir.path(), &words);
+            assert_eq!(run.exit, Exit::Code(1), "{words}");
+            assert!(run.stderr.contains("preallocation=falloc or full, with a device"), "{}", run.stderr);
+            assert!(device.bytes().iter().all(|&byte| byte == 0xee), "{words}: the device was touched");
+        }
+    }
+    for words in [convert("-S 0", "raw"), convert("-o preallocation=metadata", "qcow2")] {
+        works(&instar(dir.path(), &words));
+    }
+    for format in ["raw", "qcow2"] {
+        let words = convert("-o preallocation=falloc", format);
+        let run = qemu.img().run(dir.path(), words.split_whitespace()).expect("qemu-img starts");
+        assert_eq!(run.exit, Exit::Code(1), "{words}: {}", run.stderr);
+    }
 }

@@ -11,7 +11,7 @@ use dd_window::{SizeError, parse_size};
 use fmt_core::{Format, setting};
 use guest_abi::convert::{NO_CREATE, PACK, Report, Request, STAGE_LEN, TARGET_IS_ZERO, TEXT_LEN};
 use vmm::exec::Salvaged;
-use vmm::files::FileError;
+use vmm::files::{FileError, FileKind, Reserve};
 use vmm::{Conduct, Error, Failed, FailureKind, Files, Sandboxes};
 use zerocopy::IntoBytes;
 
@@ -58,7 +58,8 @@ pub(crate) fn run(args: &ConvertArgs, sandboxes: &Sandboxes, console: &mut Conso
         let opened = files.add_input(&input.path)?;
         warn_of_character_device(&files, opened, &input.path, console);
     }
-    files.add_output_with(&output, wish.output_options())?;
+    let added = files.add_output_with(&output, wish.output_options())?;
+    wish.check_output(files.kind(added))?;
     let backing = wish.backing.as_ref().map(|backing| backing.open(&output, args.input.force_share));
     // It stays open, and locked, as long as the command runs.
     let _backing = backing.transpose().map_err(Failure::NoBacking)?;
@@ -184,6 +185,17 @@ impl Wish {
         Err(Failure::Contradiction(contradiction))
     }
 
+    /// What cannot be done with an output of that kind.
+    fn check_output(&self, kind: Option<FileKind>) -> Result<(), Failure> {
+        let allocates = matches!(self.preallocates(), Some(b"falloc" | b"full"));
+        match kind {
+            Some(kind) if allocates && kind != FileKind::Regular => Err(Failure::Contradiction(
+                "-o preallocation=falloc or full, with a device: it has all the room that it can have",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether anything is compressed, so that there has to be a place for it.
     fn packs(&self) -> bool {
         self.compress || self.options.value(b"subformat") == Some(b"streamOptimized")
@@ -201,7 +213,11 @@ impl Wish {
     fn output_options(&self) -> vmm::OutputOptions {
         vmm::OutputOptions {
             holes: NonZeroU32::new(self.sparse_size).filter(|_| !self.is_dense()),
-            reserve: self.is_dense() || self.preallocates() == Some(b"falloc"),
+            reserve: match self.preallocates() {
+                Some(b"falloc") => Reserve::Always,
+                _ if self.is_dense() => Reserve::IfFaster,
+                _ => Reserve::Never,
+            },
             in_place: self.no_create,
             is_zero: self.target_is_zero,
         }

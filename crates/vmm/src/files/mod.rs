@@ -45,7 +45,7 @@ pub use self::name_error::{NameError, NameErrorKind};
 pub use self::naming::{MAX_DEPTH, MAX_FILES};
 use self::naming::{Naming, parent, plain_path};
 pub(crate) use self::output::Output;
-pub use self::output::OutputOptions;
+pub use self::output::{OutputOptions, Reserve};
 use self::stage::Stage;
 
 /// The number of a file: its place among the files of the command.

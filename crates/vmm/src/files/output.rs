@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, OFlag, fallocate};
+use nix::fcntl::{FallocateFlags, OFlag, fallocate, posix_fallocate};
 use nix::libc::off_t;
 use nix::sys::statfs::{EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs, statfs};
 use vm_memory::VolatileSlice;
@@ -30,8 +30,8 @@ pub struct OutputOptions {
     /// Given, zeros are not written to a file that reads as zeros: one that was made anew, or of which
     /// [that is said](Self::is_zero). What is left out then are pieces of so many bytes, aligned in the file.
     pub holes: Option<NonZeroU32>,
-    /// Whether the file system is asked for all the room at once.
-    pub reserve: bool,
+    /// When the file system is asked for the room.
+    pub reserve: Reserve,
     /// Whether what is there is written in place: it is not created, emptied, or made longer.
     pub in_place: bool,
     /// Whether what is there reads as zeros, as the user knows.
@@ -40,8 +40,19 @@ pub struct OutputOptions {
 
 impl Default for OutputOptions {
     fn default() -> Self {
-        Self { holes: None, reserve: true, in_place: false, is_zero: false }
+        Self { holes: None, reserve: Reserve::IfFaster, in_place: false, is_zero: false }
     }
+}
+
+/// When the file system is asked for the room of a new file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reserve {
+    /// As the file is written.
+    Never,
+    /// At the beginning, where that makes writing faster. A file system that cannot do it is not asked for more.
+    IfFaster,
+    /// At the beginning. Without all of the room the command fails.
+    Always,
 }
 
 /// A file that is to be written.
@@ -300,14 +311,30 @@ impl Opened {
     }
 }
 
-/// Gives `file`, which is empty, `len` bytes and, where that is wanted and worth it, the room for them.
-fn allocate(file: &File, len: u64, reserve: bool) -> io::Result<()> {
+/// Gives `file`, which is empty, `len` bytes, and the room for them as `reserve` says.
+fn allocate(file: &File, len: u64, reserve: Reserve) -> io::Result<()> {
     let room = off_t::try_from(len).map_err(|_| Errno::EFBIG)?;
-    let reserved = reserve
-        && is_worth_reserving(file, len)?
-        && fallocate(file, FallocateFlags::empty(), 0, room).is_ok();
+    let reserved = match reserve {
+        Reserve::Always if len > 0 => return allocate_all(file, room),
+        Reserve::IfFaster if is_worth_reserving(file, len)? => {
+            fallocate(file, FallocateFlags::empty(), 0, room).is_ok()
+        }
+        _ => false,
+    };
     // Without a reservation, which not every file system makes and a signal ends, writing finds out about the room.
     if reserved { Ok(()) } else { file.set_len(len) }
+}
+
+/// Gives `file`, which is empty, `len` bytes and the room for them. Where the file system cannot do that, the C library
+/// writes to each block.
+fn allocate_all(file: &File, len: off_t) -> io::Result<()> {
+    loop {
+        match posix_fallocate(file, 0, len) {
+            // A signal that asks how far the command is, say. The one that ends it is noticed next.
+            Err(Errno::EINTR) => {}
+            allocated => return Ok(allocated?),
+        }
+    }
 }
 
 /// Whether to ask the file system for the room of `len` bytes before they are written.

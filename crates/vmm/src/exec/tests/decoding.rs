@@ -176,7 +176,8 @@ fn units_become_holes_where_they_are_zeros() {
     let plain = [pattern(4096, 1), vec![0; 57_344], pattern(4096, 2)].concat();
     let bytes = compress_to_vec(&plain, 6);
     let unit = Record { packed_len: u32::try_from(bytes.len()).unwrap(), ..Packed::new(1, 1 << 16).units[0] };
-    let options = OutputOptions { holes: NonZeroU32::new(4096), reserve: false, ..OutputOptions::default() };
+    let options =
+        OutputOptions { holes: NonZeroU32::new(4096), reserve: Reserve::Never, ..OutputOptions::default() };
     let mut fixture = Fixture::new().input("in", &bytes).output_with("out", options);
     carry_out(&mut fixture, &Decoders::honest(), &[EXPECTED, set_len(1, 1 << 16), unit]).unwrap();
     assert!(fixture.content("out") == plain);

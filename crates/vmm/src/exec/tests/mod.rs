@@ -23,7 +23,7 @@ use vm_memory::VolatileSlice;
 
 use super::*;
 use crate::error::Error;
-use crate::files::OutputOptions;
+use crate::files::{OutputOptions, Reserve};
 use crate::sandbox::Sandbox;
 
 const NO_LIMITS: Limits = Limits {

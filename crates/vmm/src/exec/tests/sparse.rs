@@ -11,7 +11,7 @@ use crate::exec::Salvaged;
 const GRAIN: u64 = 4096;
 
 fn with_holes() -> OutputOptions {
-    OutputOptions { holes: NonZeroU32::new(4096), reserve: false, ..OutputOptions::default() }
+    OutputOptions { holes: NonZeroU32::new(4096), reserve: Reserve::Never, ..OutputOptions::default() }
 }
 
 fn allocated(fixture: &Fixture, name: &str) -> u64 {
