@@ -1,16 +1,38 @@
-//! How much room the outputs of `convert` ask for, and may take.
+//! How much room the outputs of `convert` take, ask for, and may take.
 
-use std::fs;
+use core::fmt;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
+use testkit::cases::assert_all;
 use testkit::device::Device;
-use testkit::disk::{Disk, MIB};
+use testkit::disk::{Disk, KIB, MIB};
 use testkit::outcome::Exit;
 use testkit::qemu::Qemu;
 use testkit::scene;
 use testkit::tool::{Run, Tool, with_own_mounts};
 
 const INSTAR: &str = env!("CARGO_BIN_EXE_instar");
+
+/// What an output may take more than QEMU's, in bytes: a block of the file system, for data that begins elsewhere in its
+/// block.
+const SPARE: u64 = 4096;
+
+/// Disks, by what there is once in so many bytes: at first data, then zeros that are written, then a hole.
+const PATTERNS: &[(u64, u64, u64)] = &[
+    (16 * KIB, 4 * KIB, 0),
+    (16 * KIB, 4 * KIB, 12 * KIB),
+    (128 * KIB, 32 * KIB, 32 * KIB),
+    (128 * KIB, 64 * KIB, 0),
+    (128 * KIB, 64 * KIB, 64 * KIB),
+    (MIB, 4 * KIB, 0),
+    (MIB, 4 * KIB, MIB - 4 * KIB),
+];
+
+/// Of the disks with patterns: no round number of anything.
+const SIZE: u64 = 4 * MIB + 1536;
 
 fn instar(dir: &Path, words: &str) -> Run {
     Tool::named(INSTAR).run(dir, words.split_whitespace()).expect("instar starts")
@@ -19,6 +41,67 @@ fn instar(dir: &Path, words: &str) -> Run {
 #[track_caller]
 fn works(run: &Run) {
     assert_eq!((run.exit, run.stderr.as_str()), (Exit::Code(0), ""));
+}
+
+/// `-S`, an output's format, and a pattern.
+struct Case(&'static str, &'static str, (u64, u64, u64));
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(sparse_size, format, (period, data, zeros)) = self;
+        write!(f, "-S {sparse_size} -O {format}, every {period} bytes {data} of data and {zeros} zeros")
+    }
+}
+
+#[test]
+fn no_more_is_allocated_than_qemu_img_allocates() {
+    let Some(qemu) = Qemu::require() else { return };
+    let formats = ["raw", "qcow2", "vmdk", "vpc", "vhdx"];
+    let both = formats.iter().flat_map(|format| ["4k", "64k", "1M"].map(|size| (size, *format)));
+    let cases: Vec<_> = both
+        .flat_map(|(size, format)| PATTERNS.iter().map(move |&pattern| Case(size, format, pattern)))
+        .collect();
+    assert_all(&cases, |case| differences(&qemu, case).expect("files and tools"));
+}
+
+fn differences(qemu: &Qemu, &Case(sparse_size, format, pattern): &Case) -> io::Result<Vec<String>> {
+    let dir = scene::temporary_dir()?;
+    write(&dir.path().join("in"), pattern)?;
+    let run = |tool: &Tool, words: &str| tool.run(dir.path(), words.split_whitespace());
+    let converted = |tool: &Tool, output: &str| -> io::Result<_> {
+        let ran = run(tool, &format!("convert -f raw -S {sparse_size} -O {format} in {output}"))?;
+        assert_eq!(ran.exit, Exit::Code(0), "{}", ran.stderr);
+        let map = run(qemu.img(), &format!("map --output=json -f {format} {output}"))?.stdout;
+        let map: Vec<serde_json::Value> = serde_json::from_str(&map)?;
+        let data = map.iter().filter(|part| part["data"] == true);
+        let mapped: u64 = data.filter_map(|part| part["length"].as_u64()).sum();
+        Ok((mapped, fs::metadata(dir.path().join(output))?.blocks() * 512))
+    };
+    let (their_data, their_room) = converted(qemu.img(), "theirs")?;
+    let (our_data, our_room) = converted(&Tool::named(INSTAR), "ours")?;
+    let compared = run(qemu.img(), &format!("compare -f raw -F {format} in ours"))?;
+    let mut found = Vec::new();
+    if compared.exit != Exit::Code(0) {
+        found.push(compared.stdout);
+    }
+    if our_data > their_data {
+        found.push(format!("{our_data} bytes of the disk are allocated, in qemu-img's {their_data}"));
+    }
+    if our_room > their_room + SPARE {
+        found.push(format!("{our_room} bytes on the medium, where qemu-img needs {their_room}"));
+    }
+    Ok(found)
+}
+
+fn write(path: &Path, (period, data, zeros): (u64, u64, u64)) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    file.set_len(SIZE)?;
+    let bytes = |byte, len| vec![byte; usize::try_from(len).expect("it fits in memory")];
+    for start in (0..SIZE - MIB).step_by(usize::try_from(period).expect("it fits in memory")) {
+        file.write_all_at(&bytes(7, data), start)?;
+        file.write_all_at(&bytes(0, zeros), start + data)?;
+    }
+    Ok(())
 }
 
 /// Files that grow as they are written ask for more than they need, but not for more than they may have.

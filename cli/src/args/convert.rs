@@ -45,7 +45,7 @@ pub(crate) struct ConvertArgs {
     #[arg(short = 'l', long, value_name = "SNAPSHOT", allow_hyphen_values = true)]
     pub(crate) snapshot: Option<OsString>,
 
-    /// Leave out zeros in pieces of SIZE, a multiple of 512 up to 16M; by default of 4k. With 0 everything is written
+    /// Leave holes in the file for so many zeros: a multiple of 512 up to 16M, by default 4k. With 0 everything is written
     #[arg(short = 'S', long, value_name = "SIZE", allow_hyphen_values = true)]
     pub(crate) sparse_size: Option<OsString>,
 

@@ -239,7 +239,7 @@ impl Wish {
         Ok(Request {
             inputs: len(inputs.len())?,
             flags: flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag).sum(),
-            sparse_size: if is_written { 0 } else { self.sparse_size },
+            leaves_zeros: u32::from(self.sparse_size > 0 && !is_written),
             options_len: len(options.len())?,
             snapshot_len: len(snapshot.len())?,
             backing_len: len(backing.len())?,

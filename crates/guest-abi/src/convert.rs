@@ -22,8 +22,8 @@ pub struct Request {
     pub inputs: u32,
     /// [`PACK`], [`TARGET_IS_ZERO`], and so on.
     pub flags: u32,
-    /// How many bytes of zeros in one piece are left out, a multiple of 512; 0: none are.
-    pub sparse_size: u32,
+    /// 1: blocks of zeros are left out. 0: everything is written.
+    pub leaves_zeros: u32,
     /// How many bytes of [`text`](Self::text) are the output's options: names and values in turn, each ended by a zero
     /// byte.
     pub options_len: u32,

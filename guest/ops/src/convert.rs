@@ -14,7 +14,7 @@ use guest_abi::convert::{NO_CREATE, PACK, Report, Request};
 use crate::host::InFile;
 use crate::output::{self, Options};
 use crate::request::{self, Texts};
-use crate::sieve::{Mesh, Sieve};
+use crate::sieve::Sieve;
 use crate::units::Units;
 use crate::{Failure, Host};
 use joined::Joined;
@@ -49,9 +49,9 @@ pub fn run<H: Host>(host: &H, request: &Request) -> Result<Report, Failure> {
     let mut extents = layers.map(|extent| extent.in_file(blamed.get()));
 
     let sink = Units::new(host);
-    let written = match mesh(request, block_len) {
+    let written = match unit(request, block_len) {
         _ if is_packed => pack::write(host, &sink, output, &options, size, &mut extents),
-        Some(mesh) => output::write(&sink, output, &options, size, &mut Sieve::new(host, mesh, &mut extents)),
+        Some(unit) => output::write(&sink, output, &options, size, &mut Sieve::new(host, unit, &mut extents)),
         None => output::write(&sink, output, &options, size, &mut extents),
     };
     written.map_err(|failure| sink.blame(failure))?;
@@ -62,7 +62,7 @@ pub fn run<H: Host>(host: &H, request: &Request) -> Result<Report, Failure> {
 fn options<'r>(request: &'r Request, texts: &Texts<'r>, format: Format) -> Result<Options<'r>, Failure> {
     let output = FileId(request.inputs);
     let mut options = Options::new(format, &request.identity).in_file(output)?;
-    if request.sparse_size > 0 {
+    if request.leaves_zeros != 0 {
         options = options.without_zeros();
     }
     for option in texts.options() {
@@ -84,8 +84,8 @@ fn check(request: &Request, format: Format) -> Result<(), Error> {
     Ok(())
 }
 
-/// How to look for zeros, if they are of use to the output: what it does not allocate, it does so by blocks.
-fn mesh(request: &Request, block_len: Option<u64>) -> Option<Mesh> {
-    let block_len = block_len.filter(|_| request.sparse_size > 0)?;
-    Some(Mesh { unit: u32::try_from(block_len).ok()?, min_zeros: request.sparse_size.into() })
+/// The bytes that are looked at for zeros together, if zeros are of use to the output: what it allocates or leaves out, which
+/// are blocks.
+fn unit(request: &Request, block_len: Option<u64>) -> Option<u32> {
+    block_len.filter(|_| request.leaves_zeros != 0).and_then(|len| len.try_into().ok())
 }

@@ -14,22 +14,13 @@ const BATCH_LEN: u64 = 64 << 20;
 /// How many pieces the host is asked about at a time, at most.
 const MAX_PIECES: usize = 512;
 
-/// How finely data is looked at for zeros.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mesh {
-    /// The bytes that are zeros together or not at all, a multiple of 512. Their boundaries are those of the disk.
-    pub unit: u32,
-    /// From how many bytes on zeros are worth telling.
-    pub min_zeros: u64,
-}
-
 /// The extents of a disk, in which data that is zeros has become [`Source::Zero`].
 ///
 /// The host is asked with the next ring of the doorbell, which brings with it whatever was made of the extents before:
 /// it copies one batch and looks at the next side by side.
 pub struct Sieve<'h, 'e, H> {
     host: &'h H,
-    mesh: Mesh,
+    unit: u32,
     extents: &'h mut Extents<'e>,
     /// What is left of the last extent that was taken.
     rest: Option<Extent>,
@@ -50,11 +41,12 @@ struct Piece {
 }
 
 impl<'h, 'e, H: Host> Sieve<'h, 'e, H> {
-    /// What `host` finds in `extents`.
-    pub const fn new(host: &'h H, mesh: Mesh, extents: &'h mut Extents<'e>) -> Self {
+    /// What `host` finds in `extents`: `unit` bytes, a multiple of 512, are zeros together or not at all. Their boundaries are
+    /// those of the disk.
+    pub const fn new(host: &'h H, unit: u32, extents: &'h mut Extents<'e>) -> Self {
         Self {
             host,
-            mesh,
+            unit,
             extents,
             rest: None,
             batch: Vec::new(),
@@ -65,7 +57,7 @@ impl<'h, 'e, H: Host> Sieve<'h, 'e, H> {
     }
 
     fn unit(&self) -> u64 {
-        self.mesh.unit.into()
+        self.unit.into()
     }
 
     /// Takes the next batch, and asks about it.
@@ -93,7 +85,7 @@ impl<'h, 'e, H: Host> Sieve<'h, 'e, H> {
         if scans.is_empty() {
             return Ok(());
         }
-        self.host.scan(&scans, self.mesh.unit, &mut self.answer).in_file(blamed)
+        self.host.scan(&scans, self.unit, &mut self.answer).in_file(blamed)
     }
 
     /// The next extent; if it is data, no more than `room` bytes of it, nor more than begins at a unit.
@@ -130,41 +122,28 @@ impl<'h, 'e, H: Host> Sieve<'h, 'e, H> {
         Some(if is_zero { Extent { source: Source::Zero, ..part } } else { part })
     }
 
-    /// The end of the run that begins with unit `from` of a piece of so many `units`, and whether it is zeros. Zeros that are
-    /// too few belong to what is around them.
+    /// The end of the run that begins with unit `from` of a piece of so many `units`, and whether it is zeros.
     fn run(&self, bits_at: usize, from: u64, units: u64) -> (u64, bool) {
-        let worth = |start: u64, end: u64| {
-            end > start
-                && ((end - start).saturating_mul(self.unit()) >= self.mesh.min_zeros || end - start == units)
-        };
-        let data = self.next_data(bits_at, from, units);
-        if worth(from, data) {
-            return (data, true);
-        }
-        let mut end = data;
-        while end < units {
-            let next = self.next_data(bits_at, end, units);
-            if worth(end, next) {
-                break;
-            }
-            end = (next + 1).min(units);
-        }
-        (end, false)
-    }
-
-    /// The first unit from `from` on that is not zeros, or `units`.
-    fn next_data(&self, bits_at: usize, from: u64, units: u64) -> u64 {
+        let is_zero = self.bits(bits_at, from) & 1 == 0;
         let mut unit = from;
         while unit < units {
-            let byte = usize::try_from(unit / 8).ok().and_then(|byte| self.answer.get(bits_at + byte));
-            // What was not told is taken for data.
-            let bits = byte.copied().unwrap_or(u8::MAX) >> (unit % 8);
-            if bits != 0 {
-                return (unit + u64::from(bits.trailing_zeros())).min(units);
+            let bits = self.bits(bits_at, unit);
+            // Those of them that belong to the run.
+            let same = if is_zero { bits.trailing_zeros() } else { bits.trailing_ones() };
+            let rest = u8::BITS - (unit % 8) as u32;
+            if same < rest {
+                return (units.min(unit + u64::from(same)), is_zero);
             }
-            unit += 8 - unit % 8;
+            unit += u64::from(rest);
         }
-        units
+        (units, is_zero)
+    }
+
+    /// What the answer says of `unit` and of those behind it that share its byte, lowest bit first.
+    fn bits(&self, bits_at: usize, unit: u64) -> u8 {
+        let byte = usize::try_from(unit / 8).ok().and_then(|byte| self.answer.get(bits_at + byte));
+        // What was not told is taken for data.
+        byte.copied().unwrap_or(u8::MAX) >> (unit % 8)
     }
 }
 

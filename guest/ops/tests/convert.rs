@@ -18,7 +18,7 @@ const FORMATS: [Format; 5] = [Format::Raw, Format::Qcow2, Format::Vmdk, Format::
 fn request(inputs: u32, format: &str) -> Request {
     let mut request = Request::new_zeroed();
     request.inputs = inputs;
-    request.sparse_size = 4096;
+    request.leaves_zeros = 1;
     request.input_format = padded("raw");
     request.output_format = padded(format);
     request.identity.uuid = [1; 16];
@@ -117,21 +117,23 @@ fn every_format_holds_the_disk_and_no_more() {
 #[test]
 fn everything_is_written_where_zeros_are_wanted() {
     let bytes = islands(3 << 20, 2);
-    let dense = Request { sparse_size: 0, ..request(1, "qcow2") };
+    let dense = Request { leaves_zeros: 0, ..request(1, "qcow2") };
     let image = convert(&[&bytes], &dense);
     assert!(image.len() > 3 << 20);
     reads_as(&image, Format::Qcow2, &bytes);
 }
 
 #[test]
-fn zeros_that_are_too_few_are_kept() {
+fn blocks_of_zeros_are_left_out_wherever_they_are() {
     let mut bytes = vec![1; 1 << 20];
-    bytes[65_536..131_072].fill(0);
-    bytes[262_144..524_288].fill(0);
-    let len = |sparse_size| convert(&[&bytes], &Request { sparse_size, ..request(1, "qcow2") }).len();
-    assert_eq!(len(4096) + 65_536, len(65_536 + 512));
-    assert_eq!(len(65_536 + 512) + 262_144, len(262_144 + 512));
-    assert_eq!(len(512), len(65_536));
+    let full = convert(&[&bytes], &request(1, "qcow2")).len();
+    // Two blocks and a piece of one, eight in a row, and a piece of the last one.
+    bytes[65_536..200_000].fill(0);
+    bytes[458_752..983_040].fill(0);
+    bytes[1_048_000..].fill(0);
+    let image = convert(&[&bytes], &request(1, "qcow2"));
+    assert_eq!(image.len() + 10 * 65_536, full);
+    reads_as(&image, Format::Qcow2, &bytes);
 }
 
 #[test]
@@ -271,7 +273,7 @@ fn an_overlay_has_what_its_input_has_itself() {
 fn zeros_of_an_overlay_are_marked() {
     let mut above = vec![0; 1 << 20];
     above[..65_536].fill(1);
-    let dense = convert(&[&above], &Request { sparse_size: 0, ..request(1, "qcow2") });
+    let dense = convert(&[&above], &Request { leaves_zeros: 0, ..request(1, "qcow2") });
     let over = Request { input_format: padded("qcow2"), ..request(1, "qcow2") };
     let image = convert(&[&dense], &with_texts(over, &[], "", "below"));
     assert_eq!(own_parts(&image), [(0, 65_536, false), (65_536, 1 << 20, true)]);

@@ -16,6 +16,9 @@ use crate::files::{FileError, FileId, Files, Output};
 /// What is read and written at a time, in bytes: it stays in the processor's cache on its way.
 pub(super) const BUFFER_LEN: usize = 256 << 10;
 
+/// What file systems allocate together, mostly, in bytes.
+const FILE_BLOCK: u64 = 4 << 10;
+
 /// The memory of one worker.
 pub(super) struct Buffers {
     data: Vec<u8>,
@@ -160,21 +163,24 @@ impl Mover<'_> {
     }
 }
 
-/// Writes `bytes` at `offset`, but for pieces of zeros: what they are in reads as zeros. A piece ends where the offset is a
-/// multiple of `grain`.
+/// Writes `bytes` at `offset`, but for zeros: what they are in reads as zeros. Between other bytes, zeros are left out that are
+/// `grain` bytes or more, and blocks of the file system.
 fn write_around_holes(output: &Output, bytes: &[u8], offset: u64, grain: u64) -> Result<(), FileError> {
-    let first = usize::try_from(grain - offset % grain).unwrap_or(usize::MAX).min(bytes.len());
-    let grain = usize::try_from(grain).unwrap_or(usize::MAX);
+    let piece = grain.min(FILE_BLOCK);
+    // Wherever so many zeros begin, one block less of them is whole.
+    let is_worth = |zeros: usize| zeros > 0 && zeros as u64 + piece >= grain;
+    let first = usize::try_from(piece - offset % piece).unwrap_or(usize::MAX).min(bytes.len());
+    let piece = usize::try_from(piece).unwrap_or(usize::MAX);
     let (mut data, mut end) = (0..0, first);
-    for start in core::iter::once(0).chain((first..bytes.len()).step_by(grain)) {
+    for start in core::iter::once(0).chain((first..bytes.len()).step_by(piece)) {
         if !is_zero(&bytes[start..end]) {
-            if data.end != start {
+            if data.is_empty() || is_worth(start - data.end) {
                 output.write_all_at(&bytes[data.clone()], offset + data.start as u64)?;
                 data.start = start;
             }
             data.end = end;
         }
-        end = end.saturating_add(grain).min(bytes.len());
+        end = end.saturating_add(piece).min(bytes.len());
     }
     output.write_all_at(&bytes[data.clone()], offset + data.start as u64)
 }

@@ -28,7 +28,7 @@ const STAT_BLOCK: u64 = 512;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutputOptions {
     /// Given, zeros are not written to a file that reads as zeros: one that was made anew, or of which
-    /// [that is said](Self::is_zero). What is left out then are pieces of so many bytes, aligned in the file.
+    /// [that is said](Self::is_zero). Zeros between other bytes are left out then where they are so many bytes.
     pub holes: Option<NonZeroU32>,
     /// When the file system is asked for the room.
     pub reserve: Reserve,

@@ -50,6 +50,19 @@ fn pieces_are_aligned_in_the_output() {
 }
 
 #[test]
+fn only_so_many_zeros_are_left_out_between_data() {
+    let mut content = vec![7; 60 * 4096];
+    content[3 * 4096 + 100..19 * 4096 + 100].fill(0);
+    content[30 * 4096..44 * 4096].fill(0);
+    content[52 * 4096..].fill(0);
+    let options = OutputOptions { holes: NonZeroU32::new(16 * 4096), ..with_holes() };
+    let mut fixture = Fixture::new().input("in", &content).output_with("out", options);
+    fixture.ring(&[set_len(1, 60 * 4096), copy(0, 0, 1, 0, 60 * 4096)]).unwrap();
+    assert!(fixture.content("out") == content);
+    assert_eq!(allocated(&fixture, "out"), (60 - 15 - 8) * GRAIN);
+}
+
+#[test]
 fn what_the_guest_writes_of_its_own_has_holes_too() {
     let mut fixture = Fixture::new().output_with("out", with_holes());
     fixture.run(NO_LIMITS, |executor, window| {
