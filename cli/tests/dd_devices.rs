@@ -64,6 +64,23 @@ fn a_device_that_is_too_small_is_not_touched() {
     assert!(device.bytes().iter().all(|&byte| byte == 0xee));
 }
 
+/// `qemu-img` does not write to it either.
+#[test]
+fn a_device_that_nobody_may_write_to_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::write(dir.path().join("disk.raw"), pattern(4096)).expect("an input");
+    let Some(device) = Device::read_only(&[0xee; 8192]) else { return };
+    let args = ["-f", "raw", "if=disk.raw", &operand("of", &device)];
+    if let Some(qemu_img) = require_tool("qemu-img") {
+        assert_eq!(dd(&qemu_img, dir.path(), &args).exit, Exit::Code(1));
+    }
+    let run = dd(&Tool::named(env!("CARGO_BIN_EXE_instar")), dir.path(), &args);
+    let said =
+        format!("instar: creating '{}': it is a device that cannot be written\n", device.path().display());
+    assert_eq!((run.exit, run.stderr), (Exit::Code(1), said));
+    assert!(device.bytes().iter().all(|&byte| byte == 0xee));
+}
+
 #[test]
 fn a_device_is_not_copied_onto_itself_by_another_node() {
     let dir = tempfile::tempdir().expect("a directory");

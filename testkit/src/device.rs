@@ -18,10 +18,19 @@ pub struct Device {
 impl Device {
     /// A device that holds `bytes`, or `None` where there can be none, which is a failure in CI.
     pub fn new(bytes: &[u8]) -> Option<Self> {
+        Self::with(bytes, &[])
+    }
+
+    /// One to which nobody may write.
+    pub fn read_only(bytes: &[u8]) -> Option<Self> {
+        Self::with(bytes, &["--read-only"])
+    }
+
+    fn with(bytes: &[u8], options: &[&str]) -> Option<Self> {
         let dir = scene::temporary_dir().expect("a directory");
         let file = dir.path().join("backing");
         fs::write(&file, bytes).expect("a file");
-        let output = Command::new("losetup").args(["--find", "--show"]).arg(&file).output();
+        let output = Command::new("losetup").args(["--find", "--show"]).args(options).arg(&file).output();
         let Some(output) = output.ok().filter(|output| output.status.success()) else {
             assert!(std::env::var_os("CI").is_none(), "CI must be able to make loop devices");
             let _ = writeln!(io::stderr(), "SKIPPED: loop devices cannot be made here");

@@ -53,6 +53,9 @@ pub enum FileErrorKind {
     /// A file of this kind holds no disk image.
     #[error("it is {0}")]
     Unusable(FileKind),
+    /// Nobody may write to the device.
+    #[error("it is a device that cannot be written")]
+    ReadOnly,
     /// The path is empty.
     #[error("the name is empty")]
     NoName,

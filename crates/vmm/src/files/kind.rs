@@ -1,8 +1,10 @@
 //! What a file is, and which file it is.
 
 use core::fmt;
-use std::fs::{FileType, Metadata};
+use std::fs::{self, FileType, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
+
+use nix::sys::stat::{major, minor};
 
 use super::error::FileErrorKind;
 
@@ -73,6 +75,13 @@ impl Nature {
             }
             kind @ (Directory | Fifo | Socket) => Err(FileErrorKind::Unusable(kind)),
         }
+    }
+
+    /// Whether it is a block device that nobody may write to. It can be opened for writing nonetheless.
+    pub(super) fn is_read_only_device(&self) -> bool {
+        let Identity::BlockDevice { rdev } = self.identity else { return false };
+        let said = fs::read(format!("/sys/dev/block/{}:{}/ro", major(rdev), minor(rdev)));
+        said.is_ok_and(|said| said.starts_with(b"1"))
     }
 
     pub(super) fn is_same_file(&self, other: &Self) -> bool {

@@ -160,6 +160,9 @@ impl Output {
         // A lock that others can share takes a file that can be read.
         options.read(true).write(true).create(create).truncate(false).mode(0o644);
         let (file, nature) = open(&self.path, &mut options, flags)?;
+        if nature.is_read_only_device() {
+            return Err(FileErrorKind::ReadOnly);
+        }
         Ok(Opened { file, nature })
     }
 
