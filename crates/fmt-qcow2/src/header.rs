@@ -13,7 +13,8 @@ use crate::limits::{
 };
 use crate::raw::{
     Autoclear, COMPRESSION_DEFLATE, COMPRESSION_ZSTD, CRYPT_AES, CRYPT_LUKS, CRYPT_NONE, Compatible,
-    Incompatible, L1_ENTRY_LEN, MAGIC, RawHeader, SNAPSHOT_HEADER_LEN, V2_HEADER_LEN, V3_HEADER_LEN,
+    Incompatible, L1_ENTRY_LEN, MAGIC, REFCOUNT_TABLE_ENTRY_LEN, RawHeader, SNAPSHOT_HEADER_LEN,
+    V2_HEADER_LEN, V3_HEADER_LEN,
 };
 use crate::snapshot;
 
@@ -71,6 +72,7 @@ pub struct Header {
     l1: Table,
     snapshots: Table,
     codec: Codec,
+    refcounts: Table,
     refcount_bits: u32,
     incompatible: Incompatible,
     compatible: Compatible,
@@ -97,10 +99,10 @@ impl Header {
         let geometry = geometry(&raw, incompatible)?;
         check_header_len(&raw, geometry)?;
         check_encryption(&raw)?;
-        check_refcounts(&raw, geometry)?;
+        let refcounts = refcounts(&raw, geometry)?;
         let snapshots = snapshots(source, &raw, geometry)?;
         let l1 = l1(&raw, geometry)?;
-        let autoclear = Autoclear::from_bits_truncate(raw.autoclear.get());
+        let autoclear = Autoclear::from_bits_retain(raw.autoclear.get());
         let extensions = extensions(source, &raw, geometry, autoclear)?;
         Ok(Self {
             version: if raw.version.get() == 2 { Version::V2 } else { Version::V3 },
@@ -110,6 +112,7 @@ impl Header {
             l1,
             snapshots,
             codec: codec(&raw, incompatible)?,
+            refcounts,
             refcount_bits: 1 << raw.refcount_order.get(),
             incompatible,
             compatible: Compatible::from_bits_truncate(raw.compatible.get()),
@@ -155,6 +158,12 @@ impl Header {
         self.codec
     }
 
+    /// The refcount table.
+    #[must_use]
+    pub const fn refcounts(&self) -> Table {
+        self.refcounts
+    }
+
     /// The width of a refcount: 1 to 64 bits, a power of two.
     #[must_use]
     pub const fn refcount_bits(&self) -> u32 {
@@ -173,7 +182,7 @@ impl Header {
         self.compatible
     }
 
-    /// Of the features that a writer who does not know them clears, those that are known here.
+    /// The features that a writer who does not know them clears; those that are not known here, too.
     #[must_use]
     pub const fn autoclear(&self) -> Autoclear {
         self.autoclear
@@ -268,7 +277,7 @@ fn check_encryption(raw: &RawHeader) -> Result<(), Error> {
 }
 
 /// A reader needs no refcounts, but what has impossible ones is no image.
-fn check_refcounts(raw: &RawHeader, geometry: Geometry) -> Result<(), Error> {
+fn refcounts(raw: &RawHeader, geometry: Geometry) -> Result<Table, Error> {
     if raw.refcount_order.get() > 6 {
         return Err(corrupt(at!(refcount_order), "refcounts are wider than 64 bits"));
     }
@@ -280,8 +289,11 @@ fn check_refcounts(raw: &RawHeader, geometry: Geometry) -> Result<(), Error> {
     if len > MAX_REFCOUNT_TABLE_LEN {
         return Err(too_large(at!(refcount_table_clusters), "the refcount table"));
     }
-    let at = at!(refcount_table_offset);
-    check_place(geometry, raw.refcount_table_offset.get(), len, at, "the refcount table's offset is invalid")
+    let (at, offset) = (at!(refcount_table_offset), raw.refcount_table_offset.get());
+    check_place(geometry, offset, len, at, "the refcount table's offset is invalid")?;
+    // Eight bytes each, and no more than the bound above.
+    let entries = u32::try_from(len / REFCOUNT_TABLE_ENTRY_LEN).unwrap_or(u32::MAX);
+    Ok(Table { offset, entries })
 }
 
 fn snapshots<S: ReadAt + ?Sized>(source: &S, raw: &RawHeader, geometry: Geometry) -> Result<Table, Error> {

@@ -12,6 +12,7 @@
 //! | [`map`] | [`Qcow2Map`]: where the disk's bytes are |
 //! | [`options`] | [`Options`]: what kind of image to write |
 //! | [`plan`] | [`Qcow2Plan`]: the steps that write a disk |
+//! | [`update`] | [`Qcow2Update`]: the steps that write into a disk that is there |
 //!
 //! The crate opens no file: names of backing and data files come back as bytes. It decompresses nothing: compressed
 //! clusters come back as places. Refused by name are encryption, and incompatible features that are not known.
@@ -71,6 +72,7 @@ pub mod settings;
 mod snapshot;
 mod space;
 mod start;
+pub mod update;
 mod zeroed;
 
 pub use geometry::Geometry;
@@ -80,3 +82,4 @@ pub use options::{Options, Preallocation};
 pub use plan::Qcow2Plan;
 pub use settings::SETTINGS;
 pub use snapshot::Wanted;
+pub use update::Qcow2Update;

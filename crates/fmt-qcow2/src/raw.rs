@@ -182,5 +182,7 @@ pub const ZERO: u64 = 1;
 
 /// How many bytes an entry of the L1 table has.
 pub const L1_ENTRY_LEN: u64 = 8;
+/// How many bytes an entry of the refcount table has (section "Host cluster management").
+pub const REFCOUNT_TABLE_ENTRY_LEN: u64 = 8;
 /// How many bytes the header of a snapshot table's entry has (section "Snapshots").
 pub const SNAPSHOT_HEADER_LEN: u64 = 40;

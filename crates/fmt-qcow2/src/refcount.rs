@@ -12,8 +12,7 @@ use fmt_core::{Error, ErrorKind, Output, StepSink};
 use crate::geometry::Geometry;
 use crate::limits::MAX_REFCOUNT_TABLE_LEN;
 use crate::output::{PIECE_LEN, Table};
-
-const TABLE_ENTRY_LEN: u64 = 8;
+use crate::raw::REFCOUNT_TABLE_ENTRY_LEN;
 
 /// How wide a refcount is, and how many a block has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +48,31 @@ impl Width {
     /// The greatest refcount.
     pub(crate) fn max(self) -> u64 {
         u64::MAX >> (64 - (1 << self.order))
+    }
+
+    /// The bytes of a block that hold the refcount number `entry`: where they begin, and how many they are.
+    pub(crate) fn bytes(self, entry: u64) -> (u64, usize) {
+        ((entry << self.order) / 8, (1_usize << self.order).div_ceil(8))
+    }
+
+    /// The refcount number `entry` in its bytes.
+    pub(crate) fn get(self, bytes: &[u8], entry: u64) -> u64 {
+        let word = bytes.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
+        (word >> self.shift(entry)) & self.max()
+    }
+
+    /// Puts the refcount number `entry` into its bytes.
+    pub(crate) fn put(self, bytes: &mut [u8], entry: u64, count: u64) {
+        let (field, value) = (self.max() << self.shift(entry), count << self.shift(entry));
+        for (byte, place) in bytes.iter_mut().rev().zip(0..) {
+            let of_byte = |word: u64| word.to_le_bytes().get(place).copied().unwrap_or(0);
+            *byte = *byte & !of_byte(field) | of_byte(value);
+        }
+    }
+
+    /// Refcounts narrower than a byte fill it from its lowest bits on; wider ones are big-endian.
+    fn shift(self, entry: u64) -> u64 {
+        if self.order < 3 { (entry << self.order) % 8 } else { 0 }
     }
 }
 
@@ -96,7 +120,7 @@ impl Refcounts {
     /// The refcounts of a file that has `first` clusters besides those at its end. `None` where its numbers do not fit
     /// 64 bits.
     pub(crate) fn after(width: Width, inline: Option<Inline>, first: u64) -> Option<Self> {
-        let per_table_cluster = width.geometry.cluster_size() / TABLE_ENTRY_LEN;
+        let per_table_cluster = width.geometry.cluster_size() / REFCOUNT_TABLE_ENTRY_LEN;
         let mut found = Self { width, inline, first, blocks: 0, table_clusters: 1 };
         found.blocks = found.inline_blocks().end;
         // Refcounts count themselves, too. Each round adds less than a thirtieth of what the last one added.
@@ -318,6 +342,28 @@ mod tests {
                 assert_eq!(places.len() as u64, found.blocks, "one place for each");
             }
         }
+    }
+
+    #[test]
+    fn refcounts_are_changed_where_they_are() {
+        let mut block = [0xff; 16];
+        let mut put = |bits, entry, count| {
+            let width = width(9, bits);
+            let (at, len) = width.bytes(entry);
+            let bytes = &mut block[usize::try_from(at).unwrap()..][..len];
+            let before = width.get(bytes, entry);
+            width.put(bytes, entry, count);
+            assert_eq!((before, width.get(bytes, entry)), (width.max(), count), "{bits} bits");
+        };
+        put(1, 3, 0);
+        put(2, 5, 2);
+        put(4, 4, 9);
+        put(8, 3, 0x12);
+        put(16, 2, 0x1234);
+        put(64, 1, 0x0123_4567_89ab_cdef);
+        let expected =
+            [0xf7, 0xfb, 0xf9, 0x12, 0x12, 0x34, 0xff, 0xff, 1, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef];
+        assert_eq!(block, expected);
     }
 
     #[test]

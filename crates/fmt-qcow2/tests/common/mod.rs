@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper of tests fails like a test")]
 
 pub(crate) mod image;
+pub(crate) mod live;
 pub(crate) mod sink;
 
 use core::ops::Range;
@@ -57,6 +58,23 @@ impl Lab {
         let output = self.run("qemu-img", &args.split(' ').collect::<Vec<_>>());
         assert!(output.status.success(), "qemu-img {args}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Nothing is wrong with the image.
+    #[track_caller]
+    pub(crate) fn check(&self, image: &str) {
+        let report = self.qemu_img(&format!("check -f qcow2 {image}"));
+        assert!(report.starts_with("No errors were found on the image."), "{report}");
+    }
+
+    /// Nothing is wrong with the image, but for clusters that are lost.
+    #[track_caller]
+    pub(crate) fn check_leaks(&self, image: &str) {
+        let output = self.run("qemu-img", &["check", "-f", "qcow2", image]);
+        let said =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let only_leaks = matches!(output.status.code(), Some(0 | 3)) && !said.contains("ERROR");
+        assert!(only_leaks, "{said}");
     }
 
     #[track_caller]

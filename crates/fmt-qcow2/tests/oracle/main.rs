@@ -4,9 +4,11 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod in_place;
 mod options;
 mod packed;
 mod random;
 mod read;
 mod spec;
+mod update;
 mod write;
