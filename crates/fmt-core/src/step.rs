@@ -5,10 +5,11 @@ use crate::{Codec, Error, Extent, FileId, Source};
 /// One thing to do to an output file.
 ///
 /// Between two [`SetLen`](Self::SetLen)s of a file, steps touch disjoint ranges inside its length, so whoever carries
-/// them out may do so in any order and side by side.
+/// them out may do so in any order and side by side. A writer that goes on with a file that is there reads it, too: a read
+/// sees all steps before it, and steps touch disjoint ranges between two of those as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step<'a> {
-    /// Give the file its length in bytes. The first step of every file; the steps after it wait for it. A writer that
+    /// Give the file its length in bytes. The first step of every file that is made; the steps after it wait for it. A writer that
     /// finds out at the end how long the file is begins with a bound, or makes the file longer as it goes, and ends with
     /// the length.
     SetLen {
@@ -59,14 +60,15 @@ pub trait StepSink {
 pub trait DiskPlan {
     /// Writes one extent. Extents come in ascending order, do not overlap, and lie within the disk.
     ///
-    /// What no extent covers, and what is [`Source::Unallocated`], is not allocated.
+    /// What no extent covers, and what is [`Source::Unallocated`], is not allocated. On a disk that was there before, it
+    /// stays as it was.
     ///
     /// # Errors
     ///
     /// Those of the sink, and [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge).
     fn extent(&mut self, extent: Extent) -> Result<(), Error>;
 
-    /// Writes what is left: the file is an image only after this.
+    /// Writes what is left: a file that is made is an image only after this.
     ///
     /// # Errors
     ///
