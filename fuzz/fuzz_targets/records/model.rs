@@ -1,18 +1,25 @@
 //! The executor's contract, the simple way: bytes in memory, one operation after the other, in wide integers.
+//!
+//! [`Model`] is what there is, [`Ringing`] a ring being carried out: a method of it for each operation.
 
 use core::ops::Range;
 use std::collections::BTreeMap;
 
+use guest_abi::boot::{FileEntry, ROLE_INPUT};
 use guest_abi::exchange::{
     CODEC_DEFLATE, CODEC_ZSTD, COPY, DATA_LEN, DECODE, EXPECT, MAX_PACKED_LEN, MAX_UNIT_LEN, MIN_SCAN_UNIT,
-    READ, Record, SCAN, SET_LEN, WRITE, ZERO,
+    NAME_LEN, OPEN, PACK, PACK_ANSWER_LEN, PACKED_ZEROS, READ, Record, SCAN, SET_LEN, WRITE, ZERO, pack_room,
 };
 use vmm::Limits;
+use zerocopy::IntoBytes;
 
 use crate::decoders::decoded;
+use crate::scene::{OUTPUTS, STAGE, STAGE_LEN, window};
+use crate::tree::{Tree, TreeFile};
 
-/// A byte of an output, or `None` where a ring wrote twice and either may have remained.
-pub(crate) type OutputByte = Option<u8>;
+/// A byte, or `None` where it is not said what it is: where a ring writes twice, or reads what it writes, and in the
+/// stage where something has been compressed to.
+pub(crate) type Byte = Option<u8>;
 
 /// All that a command has done.
 #[derive(Clone, Debug)]
@@ -21,30 +28,51 @@ pub(crate) struct Model {
     operations: u64,
     read: u64,
     scanned: u64,
+    packed: u64,
     written: u64,
     expects_units: bool,
-    /// A unit could not be decompressed.
-    is_broken: bool,
-    inputs: BTreeMap<u32, Vec<u8>>,
-    outputs: BTreeMap<u32, Option<Vec<OutputByte>>>,
+    /// What images may name.
+    tree: Tree,
+    inputs: BTreeMap<u32, TreeFile>,
+    outputs: BTreeMap<u32, Option<Vec<Byte>>>,
+    stage: Vec<Byte>,
+}
+
+/// What becomes of a ring.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// All of it has been done; this is in the data window then.
+    Done(Vec<Answer>),
+    /// It asks for what it may not have, and nothing has been done.
+    Refused,
+    /// It names a file that is not opened.
+    NotOpened,
+    /// There was a unit that cannot be decompressed.
+    Broken,
 }
 
 /// Bytes for the data window.
 #[derive(Debug)]
-pub(crate) struct Read {
+pub(crate) struct Answer {
     pub(crate) at: usize,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<Byte>,
 }
 
-/// The numbers of the outputs. The inputs are the others.
-pub(crate) const OUTPUTS: [u32; 2] = [1, 3];
-
 impl Model {
-    pub(crate) fn new(limits: Limits, inputs: BTreeMap<u32, Vec<u8>>) -> Self {
-        let outputs = OUTPUTS.map(|number| (number, None)).into();
-        let (operations, read, scanned, written) = (0, 0, 0, 0);
-        let (expects_units, is_broken) = (false, false);
-        Self { limits, operations, read, scanned, written, expects_units, is_broken, inputs, outputs }
+    pub(crate) fn new(limits: Limits, tree: Tree, inputs: BTreeMap<u32, TreeFile>) -> Self {
+        Self {
+            limits,
+            operations: 0,
+            read: 0,
+            scanned: 0,
+            packed: 0,
+            written: 0,
+            expects_units: false,
+            tree,
+            inputs,
+            outputs: OUTPUTS.map(|number| (number, None)).into(),
+            stage: vec![Some(0); STAGE_LEN as usize],
+        }
     }
 
     pub(crate) fn operations(&self) -> u64 {
@@ -55,48 +83,104 @@ impl Model {
         self.written
     }
 
-    /// Whether a unit could not be decompressed.
-    pub(crate) fn is_broken(&self) -> bool {
-        self.is_broken
-    }
-
     /// Whether every output has been made.
     pub(crate) fn is_finished(&self) -> bool {
         self.outputs.values().all(Option::is_some)
     }
 
     /// The content of the output `number`, if it has been made.
-    pub(crate) fn output(&self, number: u32) -> Option<&[OutputByte]> {
+    pub(crate) fn output(&self, number: u32) -> Option<&[Byte]> {
         self.outputs[&number].as_deref()
     }
 
-    /// Does all that a ring asks for, and returns what it reads; or nothing at all if it asks for what it may not.
-    pub(crate) fn carry_out(&mut self, ring: &[Record]) -> Option<Vec<Read>> {
-        let mut ringing =
-            Ringing { model: self.clone(), reads: Vec::new(), scans: Vec::new(), touched: Vec::new() };
-        ring.iter().try_for_each(|record| ringing.carry_out(record))?;
-        *self = ringing.model;
-        ringing.reads.append(&mut ringing.scans);
-        Some(ringing.reads)
+    /// Does all that a ring asks for, if it may and can be done.
+    pub(crate) fn carry_out(&mut self, ring: &[Record]) -> Outcome {
+        let mut ringing = Ringing::new(self, ring);
+        if ring.iter().try_for_each(|record| ringing.carry_out(record)).is_none() {
+            return Outcome::Refused;
+        }
+        if ringing.names_what_is_not_opened {
+            return Outcome::NotOpened;
+        }
+        if ringing.is_broken {
+            return Outcome::Broken;
+        }
+        let Ringing { model, opened, answers, scans, packs, .. } = ringing;
+        *self = model;
+        // The stage has the number behind the inputs and outputs.
+        self.inputs.extend((self.next_number()..).zip(opened));
+        Outcome::Done([answers, scans, packs].into_iter().flatten().collect())
+    }
+
+    /// The number of the next file that is opened.
+    fn next_number(&self) -> u32 {
+        1 + (self.inputs.len() + self.outputs.len()) as u32
+    }
+
+    fn source(&self, file: u32) -> Option<Vec<Byte>> {
+        match file {
+            STAGE => Some(self.stage.clone()),
+            _ => Some(self.inputs.get(&file)?.bytes.iter().copied().map(Some).collect()),
+        }
+    }
+
+    fn destination(&mut self, file: u32) -> Option<&mut Vec<Byte>> {
+        match file {
+            STAGE => Some(&mut self.stage),
+            _ => self.outputs.get_mut(&file)?.as_mut(),
+        }
     }
 }
 
 /// A ring being carried out.
 struct Ringing {
     model: Model,
-    reads: Vec<Read>,
+    /// Files that are inputs from the next ring on.
+    opened: Vec<TreeFile>,
+    names_what_is_not_opened: bool,
+    is_broken: bool,
+    answers: Vec<Answer>,
     /// The answers that come after those.
-    scans: Vec<Read>,
+    scans: Vec<Answer>,
+    /// And those that come last.
+    packs: Vec<Answer>,
     /// What this ring has written since the last length.
     touched: Vec<(u32, Range<usize>)>,
+    /// What it writes to the stage at any time.
+    stirred: Vec<Range<u64>>,
 }
 
 impl Ringing {
+    fn new(model: &Model, ring: &[Record]) -> Self {
+        let writes = ring.iter().filter(|record| record.file == STAGE);
+        let stirred = writes.filter_map(|record| {
+            let len = match record.op {
+                COPY | ZERO | WRITE | DECODE => record.len,
+                PACK if record.len <= MAX_UNIT_LEN.into() => pack_room(record.len),
+                _ => return None,
+            };
+            Some(record.dst..record.dst.saturating_add(len))
+        });
+        Self {
+            model: model.clone(),
+            opened: Vec::new(),
+            names_what_is_not_opened: false,
+            is_broken: false,
+            answers: Vec::new(),
+            scans: Vec::new(),
+            packs: Vec::new(),
+            touched: Vec::new(),
+            stirred: stirred.collect(),
+        }
+    }
+
     fn carry_out(&mut self, record: &Record) -> Option<()> {
         self.model.operations += 1;
         allow(self.model.operations <= self.model.limits.operations && record.reserved == 0)?;
-        if record.op == DECODE {
-            return self.decode(record);
+        match record.op {
+            DECODE => return self.decode(record),
+            PACK => return self.pack(record),
+            _ => {}
         }
         let Record { codec: 0, packed_len: 0, unit_len, skip: 0, .. } = *record else { return None };
         allow(unit_len == 0 || record.op == SCAN)?;
@@ -104,49 +188,68 @@ impl Ringing {
             Record { op: READ, file, src_file: 0, dst, src, len, .. } => self.read(file, src, dst, len),
             Record { op: SET_LEN, file, src_file: 0, dst: 0, src: 0, len, .. } => self.set_len(file, len),
             Record { op: COPY, file, src_file, dst, src, len, .. } => {
+                allow(file != src_file)?;
                 let bytes = self.source(src_file, src, len)?;
                 self.write(file, dst, &bytes)
             }
             Record { op: WRITE, file, src_file: 0, dst, src, len, .. } => {
-                // The window that a ring begins with is zeros, and what it reads comes too late for what it writes.
-                let range = range(src, len, DATA_LEN)?;
-                self.write(file, dst, &vec![0; range.len()])
+                // What a ring reads comes too late for what it writes.
+                let bytes: Vec<_> = window()[range(src, len, DATA_LEN)?].iter().copied().map(Some).collect();
+                self.write(file, dst, &bytes)
             }
             Record { op: EXPECT, file: 0, src_file: 0, dst: 0, src: 0, len: 0, .. } => {
                 self.model.expects_units = true;
-                allow(self.model.outputs.values().all(Option::is_none))
+                self.allow_before_outputs()
             }
             Record { op: ZERO, file, src_file: 0, dst, src: 0, len, .. } => {
                 let len = usize::try_from(len).ok().filter(|_| len <= self.model.limits.written)?;
-                self.write(file, dst, &vec![0; len])
+                self.write(file, dst, &vec![Some(0); len])
             }
             Record { op: SCAN, file, src_file: 0, dst, src, len, .. } => {
                 self.scan(file, unit_len, src, dst, len)
             }
+            Record { op: OPEN, file, src_file: 0, dst, src, len, .. } => self.open(file, src, len, dst),
             _ => None,
         }
     }
 
+    fn open(&mut self, file: u32, name_at: u64, name_len: u64, dst: u64) -> Option<()> {
+        let from = self.model.inputs.get(&file)?;
+        self.allow_before_outputs()?;
+        let name = range(name_at, name_len, DATA_LEN).filter(|name| !name.is_empty())?;
+        allow(name_len <= NAME_LEN)?;
+        let at = range(dst, size_of::<FileEntry>() as u64, DATA_LEN)?.start;
+        match self.model.tree.open(from, &window()[name]) {
+            Some(opened) => {
+                let entry = FileEntry { role: ROLE_INPUT, hints: 0, len: opened.bytes.len() as u64 };
+                let bytes = entry.as_bytes().iter().copied().map(Some).collect();
+                self.answers.push(Answer { at, bytes });
+                self.opened.push(opened);
+            }
+            None => self.names_what_is_not_opened = true,
+        }
+        Some(())
+    }
+
     fn scan(&mut self, file: u32, unit: u32, src: u64, dst: u64, len: u64) -> Option<()> {
         let bytes = self.source(file, src, len)?;
-        allow(unit > 0 && unit % MIN_SCAN_UNIT == 0)?;
+        allow(unit > 0 && unit.is_multiple_of(MIN_SCAN_UNIT))?;
         self.model.scanned += len;
         allow(self.model.scanned <= self.model.limits.scanned)?;
-        let mut bits = vec![0; bytes.len().div_ceil(unit as usize).div_ceil(8)];
-        for (index, unit) in bytes.chunks(unit as usize).enumerate() {
-            bits[index / 8] |= u8::from(unit.iter().any(|&byte| byte != 0)) << (index % 8);
-        }
-        let at = range(dst, bits.len() as u64, DATA_LEN)?.start;
-        self.scans.push(Read { at, bytes: bits });
+        let has_data: Vec<_> = bytes.chunks(unit as usize).map(has_data).collect();
+        let at = range(dst, has_data.len().div_ceil(8) as u64, DATA_LEN)?.start;
+        let eight = |bits: &[Option<bool>]| {
+            bits.iter().rev().try_fold(0, |byte, bit| Some(byte << 1 | u8::from((*bit)?)))
+        };
+        self.scans.push(Answer { at, bytes: has_data.chunks(8).map(eight).collect() });
         Some(())
     }
 
     fn read(&mut self, file: u32, src: u64, dst: u64, len: u64) -> Option<()> {
         let bytes = self.source(file, src, len)?;
-        self.model.read += len;
-        allow(self.model.read <= self.model.limits.read)?;
+        self.count_read(len)?;
         let at = range(dst, len, DATA_LEN)?.start;
-        self.reads.push(Read { at, bytes });
+        self.answers.push(Answer { at, bytes });
         Some(())
     }
 
@@ -155,42 +258,87 @@ impl Ringing {
         allow(self.model.expects_units && (CODEC_DEFLATE..=CODEC_ZSTD).contains(&codec))?;
         allow(packed_len <= MAX_PACKED_LEN && unit_len <= MAX_UNIT_LEN)?;
         let part = range(skip.into(), len, unit_len.into())?;
-        let packed = self.source(src_file, src, packed_len.into())?;
-        self.model.read += u64::from(packed_len);
-        allow(self.model.read <= self.model.limits.read)?;
-        let plain = decoded(codec, &packed, unit_len);
+        allow(src_file != STAGE)?;
+        let packed: Option<Vec<_>> = self.source(src_file, src, packed_len.into())?.into_iter().collect();
+        self.count_read(packed_len.into())?;
+        let plain = decoded(codec, &packed.expect("inputs are known"), unit_len);
         let bytes = plain.as_ref().and_then(|plain| plain.get(part.clone()));
-        self.model.is_broken |= bytes.is_none();
-        self.write(file, dst, bytes.unwrap_or(&vec![0; part.len()]))
+        self.is_broken |= bytes.is_none();
+        let bytes = bytes.map_or(vec![None; part.len()], |bytes| bytes.iter().copied().map(Some).collect());
+        self.write(file, dst, &bytes)
+    }
+
+    fn pack(&mut self, record: &Record) -> Option<()> {
+        let &Record { file, src_file, codec, dst, src, len, packed_len, unit_len, skip, .. } = record;
+        allow(unit_len == 0 && skip == 0 && (CODEC_DEFLATE..=CODEC_ZSTD).contains(&codec))?;
+        let bytes = self.source(src_file, src, len)?;
+        allow(len <= MAX_UNIT_LEN.into() && file == STAGE)?;
+        let room = range(dst, pack_room(len), STAGE_LEN)?;
+        let at = range(packed_len.into(), PACK_ANSWER_LEN, DATA_LEN)?.start;
+        self.model.packed += len;
+        allow(self.model.packed <= self.model.limits.packed)?;
+        let answer = match has_data(&bytes) {
+            Some(false) => PACKED_ZEROS.to_le_bytes().map(Some).to_vec(),
+            // How short something becomes is for the compressor to say.
+            _ => vec![None; PACK_ANSWER_LEN as usize],
+        };
+        self.packs.push(Answer { at, bytes: answer });
+        self.put(STAGE, room.clone(), &vec![None; room.len()]);
+        Some(())
     }
 
     fn set_len(&mut self, file: u32, len: u64) -> Option<()> {
         let output = self.model.outputs.get_mut(&file)?;
         allow(len <= self.model.limits.output_len)?;
         output.get_or_insert_default().resize(usize::try_from(len).ok()?, Some(0));
-        // What comes before a length is done before it.
-        self.touched.clear();
+        // What comes before a length is done before it, but for compression.
+        self.touched.retain(|(file, _)| *file == STAGE);
         Some(())
     }
 
-    fn source(&self, file: u32, src: u64, len: u64) -> Option<Vec<u8>> {
-        let input = self.model.inputs.get(&file)?;
-        let range = range(src, len, input.len() as u64).filter(|range| !range.is_empty())?;
-        Some(input[range].to_vec())
+    fn source(&self, file: u32, src: u64, len: u64) -> Option<Vec<Byte>> {
+        let source = self.model.source(file)?;
+        let range = range(src, len, source.len() as u64).filter(|range| !range.is_empty())?;
+        let is_stirred = |at: u64| file == STAGE && self.stirred.iter().any(|range| range.contains(&at));
+        let bytes = source[range].iter().zip(src..);
+        Some(bytes.map(|(byte, at)| byte.filter(|_| !is_stirred(at))).collect())
     }
 
-    fn write(&mut self, file: u32, dst: u64, bytes: &[u8]) -> Option<()> {
-        let output = self.model.outputs.get_mut(&file)?.as_mut()?;
-        let range = range(dst, bytes.len() as u64, output.len() as u64).filter(|range| !range.is_empty())?;
+    fn write(&mut self, file: u32, dst: u64, bytes: &[Byte]) -> Option<()> {
+        let destination = self.model.destination(file)?;
+        let range =
+            range(dst, bytes.len() as u64, destination.len() as u64).filter(|range| !range.is_empty())?;
         self.model.written += bytes.len() as u64;
         allow(self.model.written <= self.model.limits.written)?;
-        for (at, &byte) in range.clone().zip(bytes) {
-            let twice = self.touched.iter().any(|(other, touched)| *other == file && touched.contains(&at));
-            output[at] = (!twice).then_some(byte);
-        }
-        self.touched.push((file, range));
+        self.put(file, range, bytes);
         Some(())
     }
+
+    /// Puts bytes where there is room for them.
+    fn put(&mut self, file: u32, range: Range<usize>, bytes: &[Byte]) {
+        let destination = self.model.destination(file).expect("it has room");
+        for (at, &byte) in range.clone().zip(bytes) {
+            let twice = self.touched.iter().any(|(other, touched)| *other == file && touched.contains(&at));
+            destination[at] = byte.filter(|_| !twice);
+        }
+        self.touched.push((file, range));
+    }
+
+    fn count_read(&mut self, len: u64) -> Option<()> {
+        self.model.read += len;
+        allow(self.model.read <= self.model.limits.read)
+    }
+
+    /// Some things have to be said before anything is made.
+    fn allow_before_outputs(&self) -> Option<()> {
+        allow(self.model.outputs.values().all(Option::is_none))
+    }
+}
+
+/// Whether one of `bytes` is other than zero, if that can be told.
+fn has_data(bytes: &[Byte]) -> Option<bool> {
+    let is_data = |byte: &Byte| byte.is_some_and(|byte| byte != 0);
+    if bytes.iter().any(is_data) { Some(true) } else { bytes.iter().all(Option::is_some).then_some(false) }
 }
 
 fn allow(condition: bool) -> Option<()> {

@@ -1,23 +1,41 @@
-//! A directory with files to read, to write, and to leave alone.
+//! A directory with files to read, to write, to be named, and to leave alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use guest_abi::exchange::DATA_LEN;
 use tempfile::TempDir;
 use vmm::Files;
 
-use crate::model::{Model, OUTPUTS, OutputByte};
+use crate::model::{Byte, Model};
+use crate::tree::{FILES, NAMES, Tree, TreeFile};
 
-/// The files of the command in the order of their numbers; those at [`OUTPUTS`] are written.
-const NAMES: [&str; 4] = ["input", "output", "input-with-hole", "existing-output"];
+/// The files of the command in the order of their numbers; those at [`OUTPUTS`] are written. The stage is behind them.
+const FILE_NAMES: [&str; 4] = ["input", "output", "input-with-hole", "existing-output"];
+
+/// The numbers of the outputs.
+pub(crate) const OUTPUTS: [u32; 2] = [1, 3];
+
+/// The number of the stage. All others are inputs.
+pub(crate) const STAGE: u32 = 4;
+
+/// In bytes.
+pub(crate) const STAGE_LEN: u64 = 8 << 10;
 
 /// What is at the path of one output before, and must be there after if that is never made.
 const EXISTING: &[u8] = b"what was there before";
 
+/// What is in the data window when a ring comes.
+pub(crate) fn window() -> Vec<u8> {
+    let mut window = NAMES.to_vec();
+    window.resize(DATA_LEN as usize, 0);
+    window
+}
+
 pub(crate) struct Scene {
     dir: TempDir,
-    inputs: BTreeMap<u32, Vec<u8>>,
+    inputs: [(u32, Vec<u8>); 2],
 }
 
 impl Scene {
@@ -25,49 +43,61 @@ impl Scene {
         let dir = directory();
         let pattern: Vec<u8> = (0..=250).cycle().take(5000).collect();
         let with_hole = [pattern.as_slice(), &[0; 20_000], &pattern].concat();
-        let inputs = BTreeMap::from([(0, pattern), (2, with_hole)]);
-        for (&number, bytes) in &inputs {
-            write(&path(&dir, number), bytes);
+        let inputs = [(0, pattern), (2, with_hole)];
+        for (number, bytes) in &inputs {
+            write(&path(&dir, *number), bytes);
         }
         write(&path(&dir, OUTPUTS[1]), EXISTING);
+        for (name, bytes) in FILES {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().expect("it is in a directory")).expect("it can be made");
+            write(&path, bytes);
+        }
         Self { dir, inputs }
     }
 
-    /// What the inputs hold, by their numbers.
-    pub(crate) fn inputs(&self) -> BTreeMap<u32, Vec<u8>> {
-        self.inputs.clone()
+    /// All that can be read, as the model knows it.
+    pub(crate) fn tree(&self) -> Tree {
+        let inputs = self.inputs.iter();
+        Tree::new(inputs.map(|(number, bytes)| (FILE_NAMES[*number as usize], bytes.clone())))
+    }
+
+    /// The inputs by their numbers.
+    pub(crate) fn inputs(&self) -> BTreeMap<u32, TreeFile> {
+        let tree = self.tree();
+        self.inputs.iter().map(|&(number, _)| (number, tree.file(FILE_NAMES[number as usize]))).collect()
     }
 
     /// The files as the command line would name them.
     pub(crate) fn files(&self) -> Files {
         let mut files = Files::new();
-        for number in 0..4 {
+        for number in 0..STAGE {
             let path = path(&self.dir, number);
             let added =
                 if OUTPUTS.contains(&number) { files.add_output(&path) } else { files.add_input(&path) };
             assert_eq!(added.expect("the file can be used").0, number);
         }
+        assert_eq!(files.add_stage(STAGE_LEN).expect("there is memory").0, STAGE);
         files
     }
 
     /// Checks that the directory is as `model` says, and has nothing else in it.
     pub(crate) fn check(&self, model: &Model) {
-        for (&number, bytes) in &self.inputs {
-            assert!(
-                fs::read(path(&self.dir, number)).is_ok_and(|read| read == *bytes),
-                "the inputs are as before"
-            );
+        let mut found = files_in(self.dir.path());
+        let inputs = self.inputs.iter().map(|(number, bytes)| (FILE_NAMES[*number as usize], &bytes[..]));
+        for (name, bytes) in inputs.chain(FILES) {
+            let found = found.remove(Path::new(name));
+            assert!(found.is_some_and(|found| found == bytes), "{name} is as before");
         }
-        let mut expected = BTreeSet::from(NAMES);
         for number in OUTPUTS {
-            let found = fs::read(path(&self.dir, number)).ok();
+            let found = found.remove(Path::new(FILE_NAMES[number as usize]));
             match model.output(number) {
                 Some(output) => assert!(found.is_some_and(|found| is_like(&found, output)), "{output:?}"),
                 None if number == OUTPUTS[1] => assert_eq!(found.as_deref(), Some(EXISTING)),
-                None => assert!(expected.remove(NAMES[number as usize]) && found.is_none()),
+                None => assert_eq!(found, None),
             }
         }
-        assert_eq!(names_in(self.dir.path()), expected.into_iter().map(String::from).collect());
+        assert!(found.is_empty(), "{:?}", found.keys());
     }
 }
 
@@ -79,21 +109,30 @@ fn directory() -> TempDir {
 }
 
 fn path(dir: &TempDir, number: u32) -> PathBuf {
-    dir.path().join(NAMES[number as usize])
+    dir.path().join(FILE_NAMES[number as usize])
 }
 
 fn write(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).expect("a file can be written");
 }
 
-fn is_like(found: &[u8], expected: &[OutputByte]) -> bool {
-    let alike = |(found, expected): (&u8, &OutputByte)| expected.is_none_or(|byte| byte == *found);
+/// Whether `found` is what is expected, as far as that is known.
+fn is_like(found: &[u8], expected: &[Byte]) -> bool {
+    let alike = |(found, expected): (&u8, &Byte)| expected.is_none_or(|byte| byte == *found);
     found.len() == expected.len() && found.iter().zip(expected).all(alike)
 }
 
-fn names_in(dir: &Path) -> BTreeSet<String> {
-    let entries = fs::read_dir(dir).expect("the directory can be listed");
-    entries
-        .map(|entry| entry.expect("as can its entries").file_name().to_string_lossy().into_owned())
-        .collect()
+/// The content of all files beneath `dir`, by their paths from there.
+fn files_in(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(dir).expect("the directory can be listed") {
+        let path = entry.expect("as can its entries").path();
+        let name = PathBuf::from(path.file_name().expect("it has a name"));
+        if path.is_dir() {
+            files.extend(files_in(&path).into_iter().map(|(below, bytes)| (name.join(below), bytes)));
+        } else {
+            files.insert(name, fs::read(&path).expect("it can be read"));
+        }
+    }
+    files
 }
