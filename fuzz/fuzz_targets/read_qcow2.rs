@@ -20,7 +20,7 @@ fuzz_target!(|input: &[u8]| {
     image.check(BOUNDS, || open(image.file()));
 });
 
-fn open<'f, 'b>(file: File<'f, 'b>) -> Result<Qcow2Map<File<'f, 'b>>, Error> {
+fn open(file: File<'_>) -> Result<Qcow2Map<File<'_>>, Error> {
     let mut map = Qcow2Map::new(file, INPUT)?;
     if map.needs_data_file().is_some() {
         map.set_data_file(DATA_FILE, file.file_len());

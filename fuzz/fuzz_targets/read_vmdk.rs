@@ -21,6 +21,6 @@ fuzz_target!(|input: &[u8]| {
     image.check(BOUNDS, || open(image.file()));
 });
 
-fn open<'f, 'b>(file: File<'f, 'b>) -> Result<VmdkMap<File<'f, 'b>>, Error> {
+fn open(file: File<'_>) -> Result<VmdkMap<File<'_>>, Error> {
     VmdkMap::open_with(file, INPUT, |_| Ok((file, EXTENT_FILE)))
 }

@@ -2,12 +2,14 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`sparse`] | [`SparseFile`]: a file of any length in a few bytes |
+//! | [`sparse`] | files of any length in a few bytes |
+//! | [`files`] | the files of a command, likewise |
 //! | [`lookups`] | what any reader must answer |
 //! | [`plans`] | what any writer must write |
+//! | [`commands`] | what any command must do |
 
+pub mod commands;
+pub mod files;
 pub mod lookups;
 pub mod plans;
 pub mod sparse;
-
-pub use sparse::SparseFile;

@@ -1,9 +1,9 @@
 //! What any reader must answer, whatever the image.
 
-use fmt_core::testing::{Counted, extent_at};
+use fmt_core::testing::{Counted, SparseFile, extent_at};
 use fmt_core::{DiskMap, Error, Extent, ReadAt};
 
-use crate::SparseFile;
+use crate::sparse;
 
 /// At how many places a disk is looked at.
 const PLACES: usize = 4;
@@ -12,15 +12,15 @@ const PLACES: usize = 4;
 const IN_A_ROW: usize = 3;
 
 /// The file of an image, as its reader gets it.
-pub type File<'f, 'b> = &'f Counted<SparseFile<'b>>;
+pub type File<'f> = &'f Counted<SparseFile>;
 
 /// An image, and where to look at its disk.
 ///
-/// An input is the places (four `u64`, to be taken modulo the disk's size), then a [`SparseFile`].
+/// An input is the places (four `u64`, to be taken modulo the disk's size), then a [sparse file](sparse::file).
 #[derive(Debug)]
-pub struct Image<'b> {
+pub struct Image {
     places: [u64; PLACES],
-    file: Counted<SparseFile<'b>>,
+    file: Counted<SparseFile>,
 }
 
 /// What a reader may read of a file, in bytes, whatever the image says.
@@ -32,21 +32,21 @@ pub struct Bounds {
     pub lookup: u64,
 }
 
-impl<'b> Image<'b> {
+impl Image {
     /// The image that `input` describes; `None` where that is too short.
     #[must_use]
-    pub fn new(mut input: &'b [u8]) -> Option<Self> {
+    pub fn new(mut input: &[u8]) -> Option<Self> {
         let mut places = [0; PLACES];
         for place in &mut places {
             let (number, rest) = input.split_first_chunk()?;
             (*place, input) = (u64::from_le_bytes(*number), rest);
         }
-        SparseFile::new(input).map(|file| Self { places, file: Counted::new(file) })
+        sparse::file(input).map(|file| Self { places, file: Counted::new(file) })
     }
 
     /// The image's file.
     #[must_use]
-    pub const fn file(&self) -> File<'_, 'b> {
+    pub const fn file(&self) -> File<'_> {
         &self.file
     }
 

@@ -3,7 +3,8 @@
 //! Images may name each other's files: where a name leads does not depend on which image has it.
 //!
 //! It holds a command to the contract of [`Host`] and [`StepSink`], as the real host does: it panics when a step is
-//! empty, reaches outside a file, writes what has been written, or comes before its output has a length.
+//! empty, reaches outside a file, writes what has been written, or comes before its output has a length. What it is
+//! asked for in all can be limited, as by the real host, and a command that asks for more gets errors.
 
 use core::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -11,9 +12,9 @@ use std::string::String;
 use std::vec;
 use std::vec::Vec;
 
-use fmt_core::testing::{Origin, Output};
+use fmt_core::testing::{Origin, Output, SparseFile};
 use fmt_core::{Codec, Compressed, Error, ErrorKind, FileId, ReadAt, Source, Step, StepSink};
-use guest_abi::exchange::{MAX_PACKED_LEN, MAX_UNIT_LEN, MIN_SCAN_UNIT, pack_room};
+use guest_abi::exchange::{MAX_PACKED_LEN, MAX_UNIT_LEN, MIN_SCAN_UNIT, pack_room, scan_answer_len};
 
 use crate::Host;
 use crate::decode::Decoder;
@@ -27,16 +28,28 @@ pub struct MemoryHost {
     names: BTreeMap<Vec<u8>, FileId>,
     reads: Cell<usize>,
     expects_units: Cell<bool>,
-    /// As they are shown, because they borrow.
-    steps: RefCell<Vec<String>>,
+    steps: RefCell<Vec<Taken>>,
+    /// How much may be [`charged`](Self::charge) in all.
+    budget: Option<u64>,
+    charged: Cell<u64>,
+}
+
+/// A step that was taken: the bytes that it would borrow are beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Taken {
+    step: Step<'static>,
+    bytes: Vec<u8>,
 }
 
 #[derive(Debug)]
 enum File {
     Input(Input),
     Output(RefCell<Output>),
-    Stage(RefCell<Vec<u8>>),
+    Stage(RefCell<SparseFile>),
 }
+
+/// What anything costs beside the bytes that it handles.
+const CHARGE: u64 = 4096;
 
 impl MemoryHost {
     /// A host without files.
@@ -69,8 +82,20 @@ impl MemoryHost {
     /// The host with one more file, which is written and read: the stage.
     #[must_use]
     pub fn with_stage(mut self, len: u64) -> Self {
-        self.files.push(File::Stage(RefCell::new(std::vec![0; place(len)])));
+        self.files.push(File::Stage(RefCell::new(SparseFile::new(len))));
         self
+    }
+
+    /// The host, which does no more than handle about so many bytes: looks at them, decompresses them, compresses them, or
+    /// is given them to write. Then there are errors.
+    #[must_use]
+    pub fn with_budget(self, bytes: u64) -> Self {
+        Self { budget: Some(bytes), ..self }
+    }
+
+    /// Whether more was asked for than the budget allows.
+    pub fn is_exhausted(&self) -> bool {
+        self.budget.is_some_and(|budget| self.charged.get() > budget)
     }
 
     /// How often bytes of an input were read.
@@ -80,12 +105,50 @@ impl MemoryHost {
 
     /// All steps so far, as they are shown for debugging.
     pub fn steps(&self) -> Vec<String> {
-        self.steps.borrow().clone()
+        self.steps.borrow().iter().map(Taken::shown).collect()
     }
 
-    /// The output `file` as the steps so far make it, or `None` while it has no length.
-    pub fn output(&self, file: FileId) -> Option<OutputView<'_>> {
-        self.output_cell(file).borrow().file_len().map(|len| OutputView { host: self, file, len })
+    /// How many steps there have been so far.
+    pub fn step_count(&self) -> usize {
+        self.steps.borrow().len()
+    }
+
+    /// Whether `other` has taken the same steps.
+    pub fn has_steps_of(&self, other: &Self) -> bool {
+        self.steps == other.steps
+    }
+
+    /// The output `file` as the steps so far make it, or `None` while it has no length. What was not written is zeros.
+    pub fn output(&self, file: FileId) -> Option<SparseFile> {
+        let output = self.output_cell(file).borrow();
+        let len = output.file_len()?;
+        let (mut made, mut at) = (SparseFile::new(len), 0);
+        while at < len {
+            let (origin, len) = output.origin(at);
+            match origin {
+                Origin::Bytes(bytes) => made.write(at, bytes),
+                Origin::Disk(Source::Data { file, offset }) => {
+                    made.write_from(at, &self.input(file).content, offset..offset + len);
+                }
+                Origin::Hole | Origin::Disk(_) => {}
+            }
+            at += len;
+        }
+        Some(made)
+    }
+
+    /// How many bytes were written to the output `file`.
+    pub fn written(&self, file: FileId) -> u64 {
+        self.output_cell(file).borrow().written()
+    }
+
+    /// Takes what is to be done with `bytes` bytes out of the budget.
+    fn charge(&self, bytes: u64) -> Result<(), Error> {
+        self.charged.set(self.charged.get().saturating_add(CHARGE).saturating_add(bytes));
+        if self.is_exhausted() {
+            return Err(Error::new(ErrorKind::Io, 0, "more than this host does"));
+        }
+        Ok(())
     }
 
     fn next_id(&self) -> FileId {
@@ -128,7 +191,7 @@ impl MemoryHost {
         matches!(self.files.get(file.0 as usize), Some(File::Stage(_)))
     }
 
-    fn stage(&self, file: FileId) -> &RefCell<Vec<u8>> {
+    fn stage(&self, file: FileId) -> &RefCell<SparseFile> {
         match self.files.get(file.0 as usize) {
             Some(File::Stage(stage)) => stage,
             other => panic!("{file:?} is the stage and is {other:?}"),
@@ -137,16 +200,18 @@ impl MemoryHost {
 
     /// `len` bytes at `offset` of an input or the stage.
     fn bytes(&self, file: FileId, offset: u64, len: u64) -> Vec<u8> {
-        if self.is_stage(file) {
-            return self.stage(file).borrow()[place(offset)..place(offset + len)].to_vec();
-        }
         let mut bytes = std::vec![0; place(len)];
-        self.input(file).read_exact_at(offset, &mut bytes).expect("it is inside the file");
+        let read = if self.is_stage(file) {
+            self.stage(file).borrow().read_exact_at(offset, &mut bytes)
+        } else {
+            self.input(file).read_exact_at(offset, &mut bytes)
+        };
+        read.expect("it is inside the file");
         bytes
     }
 
     /// Does what `step` says of the stage.
-    fn put_into(&self, stage: &RefCell<Vec<u8>>, step: Step<'_>) {
+    fn put_into(&self, stage: &RefCell<SparseFile>, step: Step<'_>) {
         let (dst, bytes) = match step {
             Step::Write { dst, bytes, .. } => (dst, bytes.to_vec()),
             Step::Fill { dst, len, source: Source::Zero, .. } => (dst, std::vec![0; place(len)]),
@@ -155,16 +220,13 @@ impl MemoryHost {
             }
             step => panic!("{step:?} of the stage"),
         };
-        stage.borrow_mut()[place(dst)..][..bytes.len()].copy_from_slice(&bytes);
+        put(&mut stage.borrow_mut(), dst, &bytes);
     }
 
     fn check_source(&self, source: Source, len: u64) {
         if let Source::Data { file, offset } = source {
-            let file_len = if self.is_stage(file) {
-                self.stage(file).borrow().len() as u64
-            } else {
-                self.input(file).len
-            };
+            let file_len =
+                if self.is_stage(file) { self.stage(file).borrow().file_len() } else { self.file_len(file) };
             let inside = offset.checked_add(len).is_some_and(|end| end <= file_len);
             assert!(inside, "{len} bytes at {offset} are not inside {file:?}");
         }
@@ -173,7 +235,7 @@ impl MemoryHost {
 
 impl Host for MemoryHost {
     fn file_len(&self, file: FileId) -> u64 {
-        self.input(file).len
+        self.input(file).file_len()
     }
 
     fn is_named_dmg(&self, file: FileId) -> bool {
@@ -181,6 +243,7 @@ impl Host for MemoryHost {
     }
 
     fn open(&self, _from: FileId, name: &[u8]) -> Result<FileId, Error> {
+        self.charge(0)?;
         self.names.get(name).copied().ok_or(Error::new(ErrorKind::Io, 0, "there is no file of that name"))
     }
 
@@ -192,18 +255,19 @@ impl Host for MemoryHost {
         lens.clear();
         for unit in units {
             assert!((1..=MAX_UNIT_LEN).contains(&unit.len), "{unit:?}");
+            self.charge(unit.len.into())?;
             let bytes = self.bytes(unit.file, unit.offset, unit.len.into());
             if bytes.iter().all(|&byte| byte == 0) {
                 lens.push(Packed::Zeros);
                 continue;
             }
             let packed = compress(&bytes, codec);
-            let (room, dst) = (place(pack_room(unit.len.into())), place(unit.dst));
+            let room = pack_room(unit.len.into());
             let mut stage = self.stage(stage).borrow_mut();
-            let free = &mut stage[dst..dst + room];
-            let fits = packed.len() <= room;
+            assert!(unit.dst + room <= stage.file_len(), "no room for {unit:?}");
+            let fits = packed.len() as u64 <= room;
             if fits {
-                free[..packed.len()].copy_from_slice(&packed);
+                put(&mut stage, unit.dst, &packed);
             }
             lens.push(if fits {
                 Packed::Len(u32::try_from(packed.len()).expect("it fits"))
@@ -221,10 +285,11 @@ impl Host for MemoryHost {
         answer.clear();
         for scan in scans {
             self.check_source(Source::Data { file: scan.file, offset: scan.offset }, scan.len);
-            let starts = (0..scan.len).step_by(unit as usize);
-            let lens = starts.map(|start| (start, (scan.len - start).min(unit.into())));
-            let bits: Vec<bool> =
-                lens.map(|(start, len)| self.input(scan.file).has_data(scan.offset + start, len)).collect();
+            self.charge(scan_answer_len(scan.len, unit))?;
+            let content = &self.input(scan.file).content;
+            let end = scan.offset + scan.len;
+            let units = (scan.offset..end).step_by(unit as usize).map(|at| at..end.min(at + u64::from(unit)));
+            let bits: Vec<bool> = units.map(|unit| content.has_data(unit)).collect();
             answer.extend(
                 bits.chunks(8).map(|bits| bits.iter().rev().fold(0, |byte, &bit| byte << 1 | u8::from(bit))),
             );
@@ -236,6 +301,7 @@ impl Host for MemoryHost {
         if !buf.is_empty() {
             self.reads.set(self.reads.get() + 1);
         }
+        self.charge(buf.len() as u64)?;
         self.input(file).read_exact_at(offset, buf)
     }
 }
@@ -243,6 +309,7 @@ impl Host for MemoryHost {
 impl StepSink for MemoryHost {
     fn step(&self, step: Step<'_>) -> Result<(), Error> {
         if let Step::Fill { file, dst, len, source: Source::Compressed { unit, skip } } = step {
+            self.charge(unit.unit_len.into())?;
             return self.step(Step::Write { file, dst, bytes: &self.decoded(unit, skip, len)? });
         }
         let (Step::SetLen { file, .. } | Step::Write { file, .. } | Step::Fill { file, .. }) = step;
@@ -250,26 +317,66 @@ impl StepSink for MemoryHost {
             self.check_source(source, len);
         }
         if let Some(File::Stage(stage)) = self.files.get(file.0 as usize) {
+            self.charge(0)?;
             self.put_into(stage, step);
             return Ok(());
         }
-        match step {
+        let staged = match step {
             // The stage will hold something else soon.
-            Step::Fill { file, dst, len, source: Source::Data { file: from, offset } }
+            Step::Fill { dst, len, source: Source::Data { file: from, offset }, .. }
                 if self.is_stage(from) =>
             {
-                let bytes = &self.bytes(from, offset, len);
-                self.output_cell(file).borrow_mut().take(Step::Write { file, dst, bytes });
+                Some((dst, self.bytes(from, offset, len)))
             }
-            step => self.output_cell(file).borrow_mut().take(step),
-        }
-        self.steps.borrow_mut().push(std::format!("{step:?}"));
+            _ => None,
+        };
+        let step = staged.as_ref().map_or(step, |(dst, bytes)| Step::Write { file, dst: *dst, bytes });
+        let taken = Taken::from(step);
+        self.charge(taken.bytes.len() as u64)?;
+        self.output_cell(file).borrow_mut().take(step);
+        self.steps.borrow_mut().push(taken);
         Ok(())
+    }
+}
+
+impl From<Step<'_>> for Taken {
+    fn from(step: Step<'_>) -> Self {
+        match step {
+            Step::Write { file, dst, bytes } => {
+                Self { step: Step::Write { file, dst, bytes: &[] }, bytes: bytes.to_vec() }
+            }
+            Step::SetLen { file, len } => Self { step: Step::SetLen { file, len }, bytes: Vec::new() },
+            Step::Fill { file, dst, len, source } => {
+                Self { step: Step::Fill { file, dst, len, source }, bytes: Vec::new() }
+            }
+        }
+    }
+}
+
+impl Taken {
+    fn shown(&self) -> String {
+        match self.step {
+            Step::Write { file, dst, .. } => {
+                std::format!("{:?}", Step::Write { file, dst, bytes: &self.bytes })
+            }
+            step => std::format!("{step:?}"),
+        }
     }
 }
 
 fn place(at: u64) -> usize {
     usize::try_from(at).expect("it is in memory")
+}
+
+/// Puts `bytes` at byte `dst` of the stage.
+fn put(stage: &mut SparseFile, dst: u64, bytes: &[u8]) {
+    let room = stage.file_len().checked_sub(dst);
+    assert!(
+        room.is_some_and(|room| bytes.len() as u64 <= room),
+        "{} bytes at {dst} of the stage",
+        bytes.len()
+    );
+    stage.write(dst, bytes);
 }
 
 fn compress(bytes: &[u8], codec: Codec) -> Vec<u8> {
@@ -280,32 +387,25 @@ fn compress(bytes: &[u8], codec: Codec) -> Vec<u8> {
     }
 }
 
-/// A file to read: bytes, and perhaps a hole behind them, of any length.
+/// A file to read.
 #[derive(Clone, Debug)]
 pub struct Input {
-    bytes: Vec<u8>,
-    len: u64,
+    content: SparseFile,
     named_dmg: bool,
 }
 
 impl Input {
     /// A file that consists of `bytes`.
     #[must_use]
-    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
-        let bytes = bytes.into();
-        Self { len: bytes.len() as u64, bytes, named_dmg: false }
+    pub fn new(bytes: impl AsRef<[u8]>) -> Self {
+        Self::from(SparseFile::from(bytes.as_ref()))
     }
 
     /// The file with `len` more bytes that are zero, as far as 64 bits can tell its length.
     #[must_use]
     pub fn with_hole(self, len: u64) -> Self {
-        Self { len: self.len.saturating_add(len), ..self }
-    }
-
-    /// Whether one of the `len` bytes at `offset` is other than zero.
-    fn has_data(&self, offset: u64, len: u64) -> bool {
-        let place = |at: u64| usize::try_from(at).map_or(self.bytes.len(), |at| at.min(self.bytes.len()));
-        self.bytes[place(offset)..place(offset + len)].iter().any(|&byte| byte != 0)
+        let len = self.file_len().saturating_add(len);
+        Self { content: self.content.with_len(len), ..self }
     }
 
     /// The file under a name that ends in `.dmg`, or not.
@@ -315,62 +415,18 @@ impl Input {
     }
 }
 
+impl From<SparseFile> for Input {
+    fn from(content: SparseFile) -> Self {
+        Self { content, named_dmg: false }
+    }
+}
+
 impl ReadAt for Input {
     fn file_len(&self) -> u64 {
-        self.len
+        self.content.file_len()
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), Error> {
-        let end = offset.checked_add(buf.len() as u64);
-        if end.is_none_or(|end| end > self.len) {
-            return Err(Error::new(ErrorKind::Io, offset, "read past the end of the file"));
-        }
-        let bytes =
-            usize::try_from(offset).ok().and_then(|offset| self.bytes.get(offset..)).unwrap_or_default();
-        let (data, hole) = buf.split_at_mut(bytes.len().min(buf.len()));
-        data.copy_from_slice(&bytes[..data.len()]);
-        hole.fill(0);
-        Ok(())
-    }
-}
-
-/// An output of a [`MemoryHost`], as bytes.
-#[derive(Clone, Copy, Debug)]
-pub struct OutputView<'h> {
-    host: &'h MemoryHost,
-    file: FileId,
-    len: u64,
-}
-
-impl OutputView<'_> {
-    /// How many bytes were written. What was not is a hole.
-    #[must_use]
-    pub fn written(&self) -> u64 {
-        self.host.output_cell(self.file).borrow().written()
-    }
-}
-
-impl ReadAt for OutputView<'_> {
-    fn file_len(&self) -> u64 {
-        self.len
-    }
-
-    fn read_exact_at(&self, offset: u64, mut buf: &mut [u8]) -> Result<(), Error> {
-        let (output, mut at) = (self.host.output_cell(self.file).borrow(), offset);
-        while !buf.is_empty() {
-            let (origin, len) = output.origin(at);
-            let len = usize::try_from(len).map_or(buf.len(), |len| len.min(buf.len()));
-            let (head, rest) = buf.split_at_mut(len);
-            match origin {
-                Origin::Bytes(bytes) => head.copy_from_slice(&bytes[..len]),
-                Origin::Disk(Source::Data { file, offset }) => {
-                    self.host.input(file).read_exact_at(offset, head)?;
-                }
-                Origin::Hole | Origin::Disk(_) => head.fill(0),
-            }
-            at += len as u64;
-            buf = rest;
-        }
-        Ok(())
+        self.content.read_exact_at(offset, buf)
     }
 }

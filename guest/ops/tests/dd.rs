@@ -43,7 +43,7 @@ fn pattern(len: usize) -> Vec<u8> {
 /// The output's bytes; all of them must have been written, so that none is a hole.
 fn written(host: &MemoryHost) -> Vec<u8> {
     let output = host.output(FileId(OUTPUT)).unwrap();
-    assert_eq!(output.written(), output.file_len());
+    assert_eq!(host.written(FileId(OUTPUT)), output.file_len());
     let mut bytes = vec![0; output.file_len().try_into().unwrap()];
     output.read_exact_at(0, &mut bytes).unwrap();
     bytes

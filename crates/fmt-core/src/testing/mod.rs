@@ -7,14 +7,17 @@
 //! | [`writing`] | [`Output`] and [`PlannedFile`]: a file as the steps of a [`DiskPlan`](crate::DiskPlan) make it |
 //! | [`updating`] | [`UpdatedFile`]: a file that is there, as such steps change it |
 //! | [`disk`] | [`Piece`]: disks made up from a few numbers, of any size |
+//! | [`sparse`] | [`SparseFile`]: files of any length in little memory |
 
 pub mod disk;
 pub mod reading;
+pub mod sparse;
 pub mod updating;
 pub mod writing;
 
 pub use disk::{Content, Piece, blocks, extents, magnitude};
 pub use reading::{Counted, extent_at};
+pub use sparse::SparseFile;
 pub use updating::{UpdatedFile, disk_bytes};
 pub use writing::{Origin, Output, PlannedFile};
 

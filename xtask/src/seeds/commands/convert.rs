@@ -1,0 +1,196 @@
+//! Requests to `convert`.
+
+use guest_abi::convert::{NO_CREATE, PACK, TARGET_IS_ZERO};
+
+use super::{File, bytes, image, padded, pattern};
+
+/// How much room a case has for texts, in bytes.
+const TEXT_LEN: usize = 96;
+
+pub(super) struct Seed {
+    pub(super) name: &'static str,
+    inputs: u32,
+    flags: u32,
+    sparse_size: u32,
+    /// Names and values, each ended by a zero byte.
+    options: &'static str,
+    snapshot: &'static str,
+    backing: &'static str,
+    input_format: &'static str,
+    output_format: &'static str,
+    backing_format: &'static str,
+    pub(super) files: &'static [File],
+}
+
+/// One input of any format to a raw output.
+const ANY: Seed = Seed {
+    name: "",
+    inputs: 1,
+    flags: 0,
+    sparse_size: 4096,
+    options: "",
+    snapshot: "",
+    backing: "",
+    input_format: "",
+    output_format: "raw",
+    backing_format: "",
+    files: &[],
+};
+
+/// A raw input with holes.
+const RAW: Seed = Seed { input_format: "raw", files: ISLANDS, ..ANY };
+
+const ISLANDS: &[File] = &[File { hole: 300_000, ..pattern("0", 3000) }];
+const SNAPSHOT: &[File] = &[image(
+    "qcow2",
+    "0",
+    "-o cluster_size=4k",
+    "64k",
+    &["write -P 1 0 4k", "snapshot one", "write -P 2 0 4k", "write -P 3 32k 512"],
+)];
+const CHAIN: &[File] = &[
+    image("qcow2", "0", "-o cluster_size=4k -F qcow2 -b 1", "", &["write 0 1k", "write -z 8k 4k"]),
+    image("qcow2", "1", "-o cluster_size=512", "32k", &["write 8k 512", "write -z 12k 512"]),
+];
+
+pub(super) const SEEDS: &[Seed] = &[
+    Seed { name: "raw", ..RAW },
+    Seed { name: "raw-into-what-is-there", flags: NO_CREATE, ..RAW },
+    Seed { name: "raw-into-zeros-that-are-there", flags: NO_CREATE | TARGET_IS_ZERO, ..RAW },
+    Seed { name: "qcow2-into-what-is-there", flags: NO_CREATE, output_format: "qcow2", ..RAW },
+    Seed { name: "no-input", inputs: 0, ..RAW },
+    Seed { name: "to-qcow2", output_format: "qcow2", ..RAW },
+    Seed { name: "to-qcow2-dense", sparse_size: 0, output_format: "qcow2", ..RAW },
+    Seed { name: "to-qcow2-sparse-by-64k", sparse_size: 65_536, output_format: "qcow2", ..RAW },
+    Seed {
+        name: "to-qcow2-small-clusters",
+        options: "cluster_size\x00512\0compat\x000.10\0refcount_bits\x0016\0",
+        output_format: "qcow2",
+        ..RAW
+    },
+    Seed {
+        name: "to-qcow2-subclusters",
+        options: "extended_l2\0on\0cluster_size\x0016k\0preallocation\0metadata\0",
+        output_format: "qcow2",
+        ..RAW
+    },
+    Seed { name: "to-qcow2-packed", flags: PACK, output_format: "qcow2", ..RAW },
+    Seed {
+        name: "to-qcow2-packed-zstd",
+        flags: PACK,
+        options: "compression_type\0zstd\0cluster_size\x004k\0",
+        output_format: "qcow2",
+        ..RAW
+    },
+    Seed { name: "raw-packed", flags: PACK, ..RAW },
+    Seed { name: "to-vmdk", output_format: "vmdk", ..RAW },
+    Seed { name: "to-vmdk-zeroed-grain", options: "zeroed_grain\0on\0", output_format: "vmdk", ..RAW },
+    Seed {
+        name: "to-vmdk-stream",
+        options: "subformat\0streamOptimized\0adapter_type\0lsilogic\0",
+        output_format: "vmdk",
+        ..RAW
+    },
+    Seed { name: "to-vpc", output_format: "vpc", ..RAW },
+    Seed { name: "to-vpc-exact-size", options: "force_size\0on\0", output_format: "vpc", ..RAW },
+    Seed { name: "to-vpc-fixed", options: "subformat\0fixed\0", output_format: "vpc", ..RAW },
+    Seed { name: "to-vhdx", output_format: "vhdx", ..RAW },
+    Seed {
+        name: "to-vhdx-without-zero-blocks",
+        options: "block_size\x001M\0block_state_zero\0off\0log_size\x002M\0",
+        output_format: "vhdx",
+        ..RAW
+    },
+    Seed { name: "to-vhdx-fixed", options: "subformat\0fixed\0", output_format: "vhdx", ..RAW },
+    Seed { name: "unknown-option", options: "colour\0red\0", output_format: "qcow2", ..RAW },
+    Seed {
+        name: "several-inputs",
+        inputs: 3,
+        output_format: "qcow2",
+        files: &[pattern("0", 700), bytes("1", b"one sector"), File { hole: 70_000, ..pattern("2", 100) }],
+        ..RAW
+    },
+    Seed {
+        name: "several-formats",
+        inputs: 3,
+        output_format: "vmdk",
+        files: &[
+            image("qcow2", "0", "-o cluster_size=4k", "64k", &["write 8k 512", "write -c 16k 4k"]),
+            pattern("1", 700),
+            image("vmdk", "2", "", "128k", &["write 64k 512"]),
+        ],
+        ..ANY
+    },
+    Seed { name: "snapshot-by-name", snapshot: "one", files: SNAPSHOT, ..ANY },
+    Seed {
+        name: "snapshot-by-id",
+        snapshot: "snapshot.id=1,snapshot.name=one",
+        output_format: "vhdx",
+        files: SNAPSHOT,
+        ..ANY
+    },
+    Seed { name: "snapshot-that-is-not-there", snapshot: "two", files: SNAPSHOT, ..ANY },
+    Seed { name: "snapshot-of-raw", snapshot: "one", ..RAW },
+    Seed { name: "chain", files: CHAIN, ..ANY },
+    Seed { name: "chain-to-vpc", output_format: "vpc", files: CHAIN, ..ANY },
+    Seed { name: "chain-packed", flags: PACK, output_format: "qcow2", files: CHAIN, ..ANY },
+    Seed { name: "overlay-of-raw", backing: "below", backing_format: "raw", output_format: "qcow2", ..RAW },
+    Seed {
+        name: "overlay-of-raw-version-2",
+        options: "compat\x000.10\0",
+        backing: "below",
+        output_format: "qcow2",
+        ..RAW
+    },
+    Seed {
+        name: "overlay-of-raw-subclusters-packed",
+        flags: PACK,
+        options: "extended_l2\0on\0",
+        backing: "below",
+        output_format: "qcow2",
+        ..RAW
+    },
+    Seed {
+        name: "overlay-of-chain",
+        backing: "1",
+        backing_format: "qcow2",
+        output_format: "qcow2",
+        files: CHAIN,
+        ..ANY
+    },
+    Seed { name: "overlay-of-another-format", backing: "below", output_format: "vmdk", ..RAW },
+    Seed {
+        name: "packed-again",
+        flags: PACK,
+        options: "cluster_size\x0016k\0",
+        output_format: "qcow2",
+        files: &[image(
+            "qcow2",
+            "0",
+            "-o cluster_size=4k",
+            "64k",
+            &["write -c 0 4k", "write 8k 8k", "write -c 20k 4k"],
+        )],
+        ..ANY
+    },
+    Seed {
+        name: "vhdx-to-vmdk-stream",
+        options: "subformat\0streamOptimized\0",
+        output_format: "vmdk",
+        files: &[image("vhdx", "0", "-o block_size=1M", "3M", &["write 0 512", "write 2M 8k"])],
+        ..ANY
+    },
+];
+
+impl Seed {
+    /// The case before the files.
+    pub(super) fn request(&self) -> Vec<u8> {
+        let texts = [self.options, self.snapshot, self.backing];
+        let lens = texts.map(|text| u32::try_from(text.len()).unwrap_or(u32::MAX));
+        let numbers = [self.inputs, self.flags, self.sparse_size].into_iter().chain(lens);
+        let formats =
+            [padded::<16>(self.input_format), padded(self.output_format), padded(self.backing_format)];
+        let numbers: Vec<_> = numbers.flat_map(u32::to_le_bytes).collect();
+        [numbers, formats.concat(), padded::<TEXT_LEN>(&texts.concat()).to_vec()].concat()
+    }
+}
