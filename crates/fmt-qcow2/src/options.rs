@@ -169,9 +169,23 @@ impl<'n> Options<'n> {
     ///
     /// # Errors
     ///
-    /// As [`max_len`](Self::max_len).
+    /// As [`max_len`](Self::max_len); [`ErrorKind::UnsupportedFeature`] where clusters cannot be compressed.
     pub fn unit_len(&self) -> Result<u64, Error> {
-        Ok(self.geometry()?.cluster_size())
+        match self.unpackable() {
+            Some(what) => Err(unsupported(what)),
+            None => Ok(self.geometry()?.cluster_size()),
+        }
+    }
+
+    /// Why clusters cannot be compressed, if they cannot.
+    pub(crate) fn unpackable(&self) -> Option<&'static str> {
+        if self.data_file.is_some() {
+            Some("compression with an external data file")
+        } else if self.preallocates() != Preallocation::Off {
+            Some("compression with preallocation")
+        } else {
+            None
+        }
     }
 
     /// The length in bytes of a file that holds a disk of `size` bytes, every cluster of it allocated. An external data

@@ -83,7 +83,7 @@ impl<'s, S: StepSink> Qcow2Plan<'s, S> {
             outputs,
             size: design.size,
             codec: options.codec,
-            unpackable: unpackable(options),
+            unpackable: options.unpackable(),
             start,
             fill,
             clusters,
@@ -243,17 +243,6 @@ fn begin_outputs<'s, S: StepSink>(
         Output::begin(sink, data.file, len, len)
     });
     Ok(Outputs { image, data: data.transpose()? })
-}
-
-/// Why clusters cannot be compressed, if they cannot.
-fn unpackable(options: &Options<'_>) -> Option<&'static str> {
-    if options.data_file.is_some() {
-        Some("compression with an external data file")
-    } else if options.preallocates() != Preallocation::Off {
-        Some("compression with preallocation")
-    } else {
-        None
-    }
 }
 
 const fn too_large(what: &'static str) -> Error {

@@ -71,6 +71,18 @@ impl<'n> Options<'n> {
         if self.subformat.is_flat() { None } else { Some(GRAIN_LEN) }
     }
 
+    /// The bytes of the disk that are compressed as a whole.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::UnsupportedFeature`] for any but a stream-optimized VMDK.
+    pub fn unit_len(&self) -> Result<u64, Error> {
+        match self.subformat {
+            Subformat::StreamOptimized => Ok(GRAIN_LEN),
+            _ => Err(Error::new(ErrorKind::UnsupportedFeature, 0, NOT_COMPRESSED)),
+        }
+    }
+
     /// Refuses what contradicts itself, as `qemu-img` does.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let what = match self {
@@ -84,6 +96,9 @@ impl<'n> Options<'n> {
         Err(Error::new(ErrorKind::UnsupportedFeature, 0, what))
     }
 }
+
+/// What other subformats have not.
+pub(crate) const NOT_COMPRESSED: &str = "compression in a VMDK that is not stream-optimized";
 
 /// How a VMDK that is written is spread over files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

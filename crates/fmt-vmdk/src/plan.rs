@@ -7,7 +7,7 @@ use fmt_core::{
 };
 
 use crate::layout::{self, GRAIN_LEN};
-use crate::options::{ExtentFile, Options, Subformat};
+use crate::options::{ExtentFile, NOT_COMPRESSED, Options, Subformat};
 use crate::sparse::{GrainZeros, Manner, SparsePart};
 use crate::stream::Stream;
 use crate::text;
@@ -170,8 +170,7 @@ impl<S: StepSink> PackingPlan for VmdkPlan<'_, S> {
 
     fn packed(&mut self, start: u64, source: Source, len: u32) -> Result<(), Error> {
         if !self.packs_all() {
-            let what = "compression in a VMDK that is not stream-optimized";
-            return Err(Error::new(ErrorKind::UnsupportedFeature, start, what));
+            return Err(Error::new(ErrorKind::UnsupportedFeature, start, NOT_COMPRESSED));
         }
         if !start.is_multiple_of(GRAIN_LEN) {
             return Err(Error::new(ErrorKind::Corrupt, start, "a compressed grain that is none"));

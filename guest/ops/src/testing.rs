@@ -35,7 +35,7 @@ pub struct MemoryHost {
 }
 
 /// A step that was taken: the bytes that it would borrow are beside it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 struct Taken {
     step: Step<'static>,
     bytes: Vec<u8>,
@@ -50,6 +50,9 @@ enum File {
 
 /// What anything costs beside the bytes that it handles.
 const CHARGE: u64 = 4096;
+
+/// What a bit of the answer to a scan costs.
+const BIT_CHARGE: u64 = 16;
 
 impl MemoryHost {
     /// A host without files.
@@ -285,7 +288,8 @@ impl Host for MemoryHost {
         answer.clear();
         for scan in scans {
             self.check_source(Source::Data { file: scan.file, offset: scan.offset }, scan.len);
-            self.charge(scan_answer_len(scan.len, unit))?;
+            // Every bit takes a search.
+            self.charge(8 * BIT_CHARGE * scan_answer_len(scan.len, unit))?;
             let content = &self.input(scan.file).content;
             let end = scan.offset + scan.len;
             let units = (scan.offset..end).step_by(unit as usize).map(|at| at..end.min(at + u64::from(unit)));

@@ -196,12 +196,16 @@ fn compressed_inputs_can_be_compressed_again() {
 
 #[test]
 fn compression_where_there_is_none_is_refused() {
-    for format in ["raw", "vpc", "vhdx"] {
+    let preallocated = [("preallocation", "metadata")];
+    for (format, options) in
+        [("raw", &[][..]), ("vpc", &[]), ("vhdx", &[]), ("vmdk", &[]), ("qcow2", &preallocated)]
+    {
         let host = host(&[&[1; 4096]]);
-        let failure = convert::run(&host, &Request { flags: PACK, ..request(1, format) }).unwrap_err();
+        let request = Request { flags: PACK, ..request(1, format) };
+        let failure = convert::run(&host, &with_texts(request, options, "", "")).unwrap_err();
         let Failure::Image { file: FileId(1), error } = failure else { panic!("{failure:?}") };
         assert_eq!(error.kind, ErrorKind::UnsupportedFeature);
-        assert!(host.steps().is_empty(), "nothing is asked of the output");
+        assert!(host.steps().is_empty(), "nothing is asked of the output: {format}");
     }
 }
 

@@ -88,11 +88,11 @@ impl<'o> Options<'o> {
     ///
     /// # Errors
     ///
-    /// As [`block_len`](Self::block_len).
+    /// [`ErrorKind::UnsupportedFeature`] for options that do not exist, do not go together, or rule compression out.
     pub fn unit_len(&self) -> Result<Option<u64>, Error> {
         match self {
             Self::Qcow2(options) => options.unit_len().map(Some),
-            Self::Vmdk(options) => Ok(options.block_len()),
+            Self::Vmdk(options) => options.unit_len().map(Some),
             Self::Raw(_) | Self::Vpc(_) | Self::Vhdx(_) => Ok(None),
         }
     }
