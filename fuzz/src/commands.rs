@@ -58,8 +58,7 @@ pub fn carry_out<R: Debug + PartialEq>(
 }
 
 /// What `dd` is to copy as a whole, from one format to another.
-#[must_use]
-pub fn whole(input_format: [u8; FORMAT_NAME_LEN], output_format: [u8; FORMAT_NAME_LEN]) -> Request {
+fn whole(input_format: [u8; FORMAT_NAME_LEN], output_format: [u8; FORMAT_NAME_LEN]) -> Request {
     Request { input_format, output_format, block_size: 512, count: NO_COUNT, skip: 0, identity: IDENTITY }
 }
 

@@ -62,9 +62,9 @@ impl Image {
 pub(super) fn write_into_log(dir: &Path, file: &str, write: &str) -> Result<Vec<u8>> {
     let fault =
         format!(r#"{{"event":"none","iotype":"write","errno":5,"sector":{VHDX_BAT_SECTOR},"once":false}}"#);
-    let image = format!(
-        r#"json:{{"driver":"vhdx","file":{{"driver":"blkdebug","image":{{"driver":"file","filename":"{file}"}},"inject-error":[{fault}]}}}}"#
-    );
+    let base = format!(r#"{{"driver":"file","filename":"{file}"}}"#);
+    let faulty = format!(r#"{{"driver":"blkdebug","image":{base},"inject-error":[{fault}]}}"#);
+    let image = format!(r#"json:{{"driver":"vhdx","file":{faulty}}}"#);
     let status = tool("qemu-io", dir).args(["-c", write, &image]).stdout(Stdio::null()).status()?;
     ensure!(!status.success(), "{file}: the BAT has been written");
     fs::read(dir.join(file)).with_context(|| file.to_owned())

@@ -41,6 +41,9 @@ const SMALL_CLUSTERS: &[File] = &[image(
 )];
 const VHDX: &[File] = &[image("vhdx", "0", "-o block_size=1M", "3M", &["write 0 512", "write 2M 8k"])];
 
+const FLAT_DESCRIPTOR: &[u8] = b"# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\n\
+    createType=\"monolithicFlat\"\nRW 8 FLAT \"1\" 1\nddb.adapterType=\"ide\"\n";
+
 pub(super) const SEEDS: &[Seed] = &[
     Seed { name: "raw-everything", files: PATTERN, ..RAW },
     Seed { name: "probed-as-raw", files: PATTERN, ..ANY },
@@ -63,15 +66,12 @@ pub(super) const SEEDS: &[Seed] = &[
     Seed { name: "qcow2-taken-for-raw-when-told-so", files: QCOW2_HEAD, ..RAW },
     Seed { name: "qcow2-small-clusters", files: SMALL_CLUSTERS, ..ANY },
     Seed { name: "qcow2-compressed-to-vhdx", output_format: "vhdx", files: SMALL_CLUSTERS, ..ANY },
-    Seed { name: "vmdk-descriptor-alone", files: &[bytes("0", b"# Disk DescriptorFile\nversion=1\n")], ..ANY },
     Seed {
-        name: "vmdk-flat",
-        files: &[
-            bytes("0", b"# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\ncreateType=\"monolithicFlat\"\nRW 8 FLAT \"1\" 1\nddb.adapterType=\"ide\"\n"),
-            pattern("1", 5000),
-        ],
+        name: "vmdk-descriptor-alone",
+        files: &[bytes("0", b"# Disk DescriptorFile\nversion=1\n")],
         ..ANY
     },
+    Seed { name: "vmdk-flat", files: &[bytes("0", FLAT_DESCRIPTOR), pattern("1", 5000)], ..ANY },
     Seed {
         name: "vmdk-compressed-to-qcow2",
         output_format: "qcow2",
@@ -117,7 +117,13 @@ pub(super) const SEEDS: &[Seed] = &[
         name: "qcow2-chain",
         files: &[
             image("qcow2", "0", "-o cluster_size=4k -F qcow2 -b 1", "", &["write 0 1k"]),
-            image("qcow2", "1", "-o cluster_size=512 -F raw -b 2", "32k", &["write 8k 512", "write -z 12k 512"]),
+            image(
+                "qcow2",
+                "1",
+                "-o cluster_size=512 -F raw -b 2",
+                "32k",
+                &["write 8k 512", "write -z 12k 512"],
+            ),
             pattern("2", 5000),
         ],
         ..ANY
