@@ -153,8 +153,8 @@ impl Descriptor {
     }
 }
 
-/// The text of the descriptor that begins at byte `at` of `source` as it is with the content identity `cid`; and zeros behind it,
-/// where the text was longer.
+/// The text of the descriptor that begins at byte `at` of `source` as it is with the content identity `cid`; and zeros
+/// behind it, where the text was longer.
 ///
 /// # Errors
 ///

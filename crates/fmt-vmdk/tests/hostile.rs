@@ -352,8 +352,8 @@ fn data(start: u64, len: u64) -> Extent {
     Extent { start, len, source: Source::Data { file: FILE, offset: 0 } }
 }
 
-/// Writes to an image, if that can be: never to its header and directories, whatever the tables say. Returns whether anything was
-/// written.
+/// Writes to an image, if that can be: never to its header and directories, whatever the tables say. Returns whether
+/// anything was written.
 fn write(image: &[u8]) -> Result<bool, Error> {
     let file = UpdatedFile::of_stranger(image.to_vec());
     let update = VmdkUpdate::open(&file, &file, OUTPUT, 0xabcd)?;

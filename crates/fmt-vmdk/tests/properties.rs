@@ -144,8 +144,8 @@ fn disk(image: &[u8]) -> Vec<u8> {
     disk_bytes(&mut VmdkMap::open(image, OUTPUT).unwrap(), image).unwrap()
 }
 
-/// Writes to the image. Its identity changes if anything does; header, directories, and grains stay where they are, and both copies of
-/// the tables say the same.
+/// Writes to the image. Its identity changes if anything does; header, directories, and grains stay where they are, and both
+/// copies of the tables say the same.
 fn check_round(image: Vec<u8>, pieces: Vec<Piece>, stops: &[u64], number: u32) -> Vec<u8> {
     let file = UpdatedFile::new(image.clone(), number.into());
     let update = VmdkUpdate::open(&file, &file, OUTPUT, number << 16).unwrap();

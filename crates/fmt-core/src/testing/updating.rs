@@ -8,6 +8,9 @@ use core::ops::Range;
 use super::{OUTPUT, extent_at};
 use crate::{DiskMap, Error, Extent, ReadAt, Source, Step, StepSink};
 
+/// What a file holds where it was made longer: not zeros, so that nobody counts on them.
+const STALE: u8 = 0xa5;
+
 /// After how many bytes what inputs hold begins again: a prime, so that no two blocks are alike.
 const PERIOD: usize = 65_521;
 
@@ -37,7 +40,7 @@ enum Change {
 impl Change {
     fn apply(&self, file: &mut Vec<u8>) {
         match self {
-            Self::Len(len) => file.resize(*len, 0),
+            Self::Len(len) => file.resize(*len, STALE),
             Self::Bytes(at, bytes) => file[*at..at + bytes.len()].copy_from_slice(bytes),
         }
     }
