@@ -5,7 +5,7 @@ use core::ops::RangeInclusive;
 use crate::{Error, FileId, Step, StepSink};
 
 /// How much longer a file becomes at least when it is too short, in bytes: an eighth, within these bounds, as long as it
-/// can be so long. Each time, all that was said before is waited for.
+/// can be so long.
 const STEP: RangeInclusive<u64> = (4 << 20)..=(64 << 30);
 
 /// The length of an output as it is written.

@@ -1,6 +1,7 @@
 //! Which of a disk's data is zeros: metadata tell of some, and of the rest the host is asked.
 
 use alloc::vec::Vec;
+use core::ops::RangeInclusive;
 
 use fmt_core::{Extent, FileId, Source};
 
@@ -8,8 +9,17 @@ use crate::host::{InFile, Scan};
 use crate::output::Extents;
 use crate::{Failure, Host};
 
-/// How many bytes the host is asked about at a time, at least. While it looks, it also does what came of those before.
-const BATCH_LEN: u64 = 64 << 20;
+/// How many bytes the host is asked about at a time, within these bounds: as many as have about [`DATA_LEN`] of data, if
+/// they are like those before. Of what turns out to be data it has only read the beginnings of units, and reads it
+/// again: it should still be in its cache then.
+const BATCH_LEN: RangeInclusive<u64> = DATA_LEN..=(8 << 30);
+
+/// How many bytes of data are a batch. While the host looks for the next, it also does what came of this one: the more
+/// there is, the less is waited for between the two.
+const DATA_LEN: u64 = 256 << 20;
+
+/// The length of the longest answer in bytes, about.
+const MAX_ANSWER_LEN: u64 = 128 << 10;
 
 /// How many pieces the host is asked about at a time, at most.
 const MAX_PIECES: usize = 512;
@@ -25,6 +35,8 @@ pub struct Sieve<'h, 'e, H> {
     /// What is left of the last extent that was taken.
     rest: Option<Extent>,
     batch: Vec<Piece>,
+    /// How many bytes to ask about next.
+    batch_len: u64,
     /// The place in the batch: the piece, and the number of the unit in it.
     next: (usize, u64),
     answer: Vec<u8>,
@@ -50,6 +62,7 @@ impl<'h, 'e, H: Host> Sieve<'h, 'e, H> {
             extents,
             rest: None,
             batch: Vec::new(),
+            batch_len: *BATCH_LEN.start(),
             next: (0, 0),
             answer: Vec::new(),
             failure: None,
@@ -65,7 +78,7 @@ impl<'h, 'e, H: Host> Sieve<'h, 'e, H> {
         self.batch.clear();
         self.next = (0, 0);
         let (mut scans, mut bits_at) = (Vec::new(), 0);
-        let mut room = BATCH_LEN.max(self.unit());
+        let mut room = self.batch_len.min(MAX_ANSWER_LEN * 8 * self.unit()).max(self.unit());
         while room > 0 && self.batch.len() < MAX_PIECES {
             let Some(extent) = self.take(room) else { break };
             let bits = if let Source::Data { file, offset } = extent.source {
@@ -85,7 +98,16 @@ impl<'h, 'e, H: Host> Sieve<'h, 'e, H> {
         if scans.is_empty() {
             return Ok(());
         }
-        self.host.scan(&scans, self.unit, &mut self.answer).in_file(blamed)
+        self.host.scan(&scans, self.unit, &mut self.answer).in_file(blamed)?;
+        self.batch_len = self.next_len(scans.iter().map(|scan| scan.len).sum());
+        Ok(())
+    }
+
+    /// How many bytes to ask about next, when the answer is about `asked`.
+    fn next_len(&self, asked: u64) -> u64 {
+        let units: u64 = self.answer.iter().map(|bits| u64::from(bits.count_ones())).sum();
+        let found = units.saturating_mul(self.unit()).max(1);
+        (asked.saturating_mul(DATA_LEN) / found).clamp(*BATCH_LEN.start(), *BATCH_LEN.end())
     }
 
     /// The next extent; if it is data, no more than `room` bytes of it, nor more than begins at a unit.

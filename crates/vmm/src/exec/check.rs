@@ -123,8 +123,8 @@ impl Checker<'_> {
         if len > self.limits.output_len {
             return Err(Fault::TooLong { file, len, allowed: self.limits.output_len });
         }
-        self.ledger.output_lens.insert(id, len);
-        Ok(Operation::SetLen { file: id, len })
+        let keeps_all = self.ledger.output_lens.insert(id, len).is_some_and(|before| before <= len);
+        Ok(Operation::SetLen { file: id, len, keeps_all })
     }
 
     fn copy(&mut self, record: &Record) -> Result<Operation, Fault> {

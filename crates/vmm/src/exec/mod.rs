@@ -135,8 +135,8 @@ impl<'a> Executor<'a> {
     /// anything else; what it reads is put there. A file that an image names is opened, and can be read from the next
     /// ring on.
     ///
-    /// Where the ranges that a ring writes overlap, it is not said which of them remains. But an output is sized after
-    /// what was written before, and before what is written then.
+    /// Where the ranges that a ring writes overlap, it is not said which of them remains. But an output is sized before
+    /// what is written then, and what makes it shorter comes after what was written before.
     ///
     /// # Errors
     ///
@@ -161,8 +161,11 @@ impl<'a> Executor<'a> {
                 Operation::Scan(scan) => work.scans.push(Answer::new(scan)),
                 Operation::Pack(pack) => work.packets.push(Packet::new(pack)),
                 Operation::Expect => self.crew.expect_parts(self.files.inputs_len())?,
-                Operation::SetLen { file, len } => {
-                    self.crew.carry_out(&work.take_writes(), stores, &shift, &mut self.ticker)?;
+                Operation::SetLen { file, len, keeps_all } => {
+                    // What was to be written before lies in the file whether it is longer already or not.
+                    if !keeps_all {
+                        self.crew.carry_out(&work.take_writes(), stores, &shift, &mut self.ticker)?;
+                    }
                     size_output(file, len, &mut self.files, self.confine)?;
                 }
             }

@@ -7,8 +7,8 @@ use crate::files::FileId;
 pub(super) enum Operation {
     /// An input's bytes into the data window.
     Read(Read),
-    /// An output comes into being, or changes its length.
-    SetLen { file: FileId, len: u64 },
+    /// An output comes into being, or changes its length. What it has already been given stays where it `keeps_all`.
+    SetLen { file: FileId, len: u64, keeps_all: bool },
     /// Bytes into an output.
     Write(Write),
     /// Decompressed bytes into an output.

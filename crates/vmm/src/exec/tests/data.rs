@@ -173,6 +173,18 @@ fn an_output_is_sized_after_what_comes_before_and_before_what_comes_after() {
     assert_eq!(fixture.content("out"), [7, 7, 0, 0, 7, 7, 7, 0, 0]);
 }
 
+/// What is cut off has been written before, and what is there to stay need not be: here, it cannot be written at all.
+#[test]
+fn only_what_makes_an_output_shorter_waits() {
+    for (len, found) in [(3, 6), (6, 6), (9, 9)] {
+        let mut fixture = Fixture::new().input("in", &[7; 9]).output("out");
+        fs::write(fixture.path("in"), [7; 5]).unwrap();
+        let failed = fixture.ring(&[set_len(1, 6), copy(0, 0, 1, 0, 6), set_len(1, len)]);
+        assert!(matches!(failed, Err(ExecError::File(_))), "{failed:?}");
+        assert_eq!(fs::metadata(fixture.path("out")).unwrap().len(), found);
+    }
+}
+
 #[test]
 fn an_output_grows_from_ring_to_ring() {
     let mut fixture = Fixture::new().output("out");

@@ -53,7 +53,7 @@ fn what_does_not_is_not() {
 
 #[test]
 fn nothing_is_joined_around_a_change_of_length() {
-    let sized = Operation::SetLen { file: FileId(1), len: 5 };
+    let sized = Operation::SetLen { file: FileId(1), len: 5, keeps_all: true };
     let operations = vec![zero(1, 0, 5), sized, zero(1, 5, 5)];
     assert_eq!(merge(operations.clone()), operations);
 }
