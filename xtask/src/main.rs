@@ -83,8 +83,8 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "bench",
-        operands: "dd [--formats] [--quick]",
-        help: "time `instar dd` beside `qemu-img dd` and cp",
+        operands: "(dd [--formats] | convert) [--quick]",
+        help: "time `instar dd` beside `qemu-img dd` and cp, or `instar convert` beside `qemu-img convert`",
         run: bench::run,
     },
 ];

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use signal_hook::consts::SIGINT;
 use wait4::Wait4;
 
-use super::case::Case;
+use super::case::{Case, Task};
 use super::place::Place;
 use crate::command;
 
@@ -34,8 +34,7 @@ pub(super) struct Measured {
     pub(super) kvm: Summary,
     /// In a process.
     pub(super) process: Summary,
-    pub(super) qemu: Summary,
-    pub(super) cp: Summary,
+    pub(super) rivals: [Summary; 2],
 }
 
 /// All runs of one tool.
@@ -76,31 +75,38 @@ impl Bench {
                 }
             }
         }
-        let [kvm, process, qemu, cp] = samples.map(Summary::of);
-        Ok(Measured { kvm, process, qemu, cp })
+        let [kvm, process, rivals @ ..] = samples.map(Summary::of);
+        Ok(Measured { kvm, process, rivals })
     }
 
     fn rounds(&self, case: &Case) -> usize {
         if self.quick { case.rounds.div_ceil(5) } else { case.rounds }
     }
 
+    /// instar in a virtual machine and in a process, and its rivals.
     fn tools(&self, place: &Place, case: &Case) -> [Command; 4] {
-        let (input, output) = (place.input(), place.output());
-        let dd = |program: &Path, bs: Option<&str>| {
-            let mut command = Command::new(program);
-            command.args(["dd", "-f", case.input.format(), "-O", case.output_format]);
-            command.arg(operand("if=", &input)).arg(operand("of=", &output));
-            command.args(bs.map(|bs| format!("bs={bs}")));
-            command
-        };
-        let instar = |sandbox: &str| {
-            let mut command = dd(&self.instar, case.instar_bs);
-            command.args(["--sandbox", sandbox]).env_remove("INSTAR_SANDBOX");
-            command
-        };
-        let mut cp = Command::new("cp");
-        cp.arg("--sparse=never").arg(&input).arg(&output);
-        [instar("kvm"), instar("process"), dd(Path::new("qemu-img"), case.qemu_bs), cp]
+        let (kvm, process) = (self.instar(place, case, "kvm"), self.instar(place, case, "process"));
+        let qemu = qemu_img(place, case);
+        match case.task {
+            Task::Dd { .. } => {
+                let mut cp = Command::new("cp");
+                cp.arg("--sparse=never").arg(place.input()).arg(place.output());
+                [kvm, process, qemu, cp]
+            }
+            Task::Convert(_) => {
+                let mut parallel = qemu_img(place, case);
+                parallel.args(["-m", "16", "-W"]);
+                [kvm, process, qemu, parallel]
+            }
+        }
+    }
+
+    fn instar(&self, place: &Place, case: &Case, sandbox: &str) -> Command {
+        let mut command = Command::new(&self.instar);
+        let bs = if let Task::Dd { instar_bs, .. } = case.task { instar_bs } else { None };
+        add_task(&mut command, place, case, bs);
+        command.args(["--sandbox", sandbox]).env_remove("INSTAR_SANDBOX");
+        command
     }
 
     /// Runs a tool once. Its output is there only meanwhile: there may be no room for two.
@@ -109,6 +115,28 @@ impl Bench {
         ensure!(!self.interrupted.load(Ordering::Relaxed), "interrupted");
         remove(output)?;
         sample.with_context(|| format!("`{}` cannot be measured", command::shown(tool)))
+    }
+}
+
+fn qemu_img(place: &Place, case: &Case) -> Command {
+    let mut command = Command::new("qemu-img");
+    let bs = if let Task::Dd { qemu_bs, .. } = case.task { qemu_bs } else { None };
+    add_task(&mut command, place, case, bs);
+    command
+}
+
+/// What both tools are told alike, and the block size `bs`.
+fn add_task(command: &mut Command, place: &Place, case: &Case, bs: Option<&str>) {
+    let (input, output) = (place.input(), place.output());
+    let formats = ["-f", case.input.format(), "-O", case.output_format];
+    match case.task {
+        Task::Dd { .. } => {
+            command.arg("dd").args(formats).arg(operand("if=", &input)).arg(operand("of=", &output));
+            command.args(bs.map(|bs| format!("bs={bs}")));
+        }
+        Task::Convert(options) => {
+            command.arg("convert").args(formats).args(options).arg(input).arg(output);
+        }
     }
 }
 

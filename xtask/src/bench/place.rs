@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -51,12 +52,12 @@ impl Place {
         self.dir.path().join("output.raw")
     }
 
-    /// Turns the raw input into a qcow2 image of compressed clusters.
-    fn compress_input(&self) -> Result<()> {
-        let raw = self.dir.path().join("words.raw");
+    /// Turns the raw input into a qcow2 image, made with `options`.
+    fn make_image(&self, options: &[&str]) -> Result<()> {
+        let raw = self.dir.path().join("disk.raw");
         std::fs::rename(self.input(), &raw)?;
         let mut convert = Command::new("qemu-img");
-        convert.args(["convert", "-c", "-f", "raw", "-O", "qcow2"]).arg(&raw).arg(self.input());
+        convert.args(["convert", "-f", "raw", "-O", "qcow2"]).args(options).arg(&raw).arg(self.input());
         command::run(&mut convert)?;
         Ok(std::fs::remove_file(raw)?)
     }
@@ -65,14 +66,19 @@ impl Place {
     pub(super) fn write_input(&self, input: Input) -> Result<()> {
         let mut file = File::create(self.input())?;
         match input {
-            Input::Compressed(len) => {
-                write_words(&mut file, len)?;
-                return self.compress_input();
-            }
             Input::Hole(len) => file.set_len(len)?,
-            Input::Random(len) => write_random(&mut file, len)?,
+            Input::Random(len) | Input::Image(len) => write_random(&mut file, len)?,
+            Input::Words(len) | Input::Compressed(len, _) => write_words(&mut file, len)?,
+            Input::Sparse(len) => write_sparse(&mut file, len)?,
         }
-        Ok(file.sync_all()?)
+        match input {
+            Input::Image(_) => self.make_image(&[])?,
+            Input::Compressed(_, how) => {
+                self.make_image(&["-c", "-o", &format!("compression_type={how}")])?;
+            }
+            Input::Hole(_) | Input::Random(_) | Input::Words(_) | Input::Sparse(_) => {}
+        }
+        Ok(File::open(self.input())?.sync_all()?)
     }
 }
 
@@ -85,6 +91,18 @@ fn write_words(file: &mut File, len: u64) -> Result<()> {
         piece.clear();
         piece.extend((0..PIECE_LEN / 8).flat_map(|_| words[random.usize(..words.len())]));
         file.write_all(&piece)?;
+    }
+    Ok(())
+}
+
+/// A piece of random bytes in each GiB.
+fn write_sparse(file: &mut File, len: u64) -> Result<()> {
+    file.set_len(len)?;
+    let mut random = fastrand::Rng::with_seed(SEED);
+    let mut piece = vec![0; PIECE_LEN];
+    for at in (0..len).step_by(1 << 30) {
+        random.fill(&mut piece);
+        file.write_all_at(&piece, at)?;
     }
     Ok(())
 }

@@ -2,42 +2,40 @@
 
 use core::time::Duration;
 
-use super::case::{Case, PEAK_GOAL};
+use super::case::{Case, Suite};
 use super::measure::{Measured, Summary};
 use super::place::Place;
 
-const NOTES: &str = "
+const NOTES: &str = "\
 Times are medians. A ratio is instar's time to that of the tool on its left, a peak the most memory that instar held.
-Tools run with their default block size, 512 bytes, where none is given; cp has none.
-instar and qemu-img end when the output is on the medium (fdatasync), cp does not wait for that.
 Goals are for memory; on a disk it is the disk that decides. A goal that is missed fails nothing.";
 
-pub(super) fn print_head(place: &Place) {
+pub(super) fn print_head(place: &Place, suite: &Suite) {
     println!("\n{}", place.name);
-    let [sandbox, instar, qemu, ratio, cp, peak] =
-        ["sandbox", "instar", "qemu-img", "ratio", "cp", "peak in MiB"];
-    println!("{:22}{sandbox:8}{instar:>10}{qemu:>12}  {ratio:<20}{cp:>10}  {ratio:<20}{peak}", "");
+    let [first, second] = suite.rivals;
+    let [sandbox, instar, ratio, peak] = ["sandbox", "instar", "ratio", "peak in MiB"];
+    println!("{:24}{sandbox:8}{instar:>10}{first:>12}  {ratio:<20}{second:>10}  {ratio:<20}{peak}", "");
 }
 
 /// One line for each sandbox.
 pub(super) fn print_row(place: &Place, case: &Case, measured: &Measured) {
-    let Measured { kvm, process, qemu, cp } = measured;
-    let goal = |goal: Option<f64>| goal.filter(|_| place.has_goals);
+    let Measured { kvm, process, rivals: [first, second] } = measured;
+    let [first_goal, second_goal] = case.goals.map(|goal| goal.filter(|_| place.has_goals));
     for (name, sandbox, instar) in [(case.name, "kvm", kvm), ("", "process", process)] {
         println!(
-            "{name:<22}{sandbox:<8}{:>10}{:>12}  {:<20}{:>10}  {:<20}{}",
+            "{name:<24}{sandbox:<8}{:>10}{:>12}  {:<20}{:>10}  {:<20}{}",
             seconds(instar.median),
-            seconds(qemu.median),
-            ratio(instar, qemu, goal(case.goals.qemu)),
-            seconds(cp.median),
-            ratio(instar, cp, goal(case.goals.cp)),
-            judged(mib(instar.peak), 1, Some(mib(PEAK_GOAL))),
+            seconds(first.median),
+            ratio(instar, first, first_goal),
+            seconds(second.median),
+            ratio(instar, second, second_goal),
+            judged(mib(instar.peak), 1, Some(mib(case.peak_goal))),
         );
     }
 }
 
-pub(super) fn print_notes() {
-    println!("{NOTES}");
+pub(super) fn print_notes(suite: &Suite) {
+    println!("\n{NOTES}\n{}", suite.notes);
 }
 
 fn ratio(instar: &Summary, other: &Summary, goal: Option<f64>) -> String {
