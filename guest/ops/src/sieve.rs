@@ -99,15 +99,10 @@ impl<'h, 'e, H: Host> Sieve<'h, 'e, H> {
             return Ok(());
         }
         self.host.scan(&scans, self.unit, &mut self.answer).in_file(blamed)?;
-        self.batch_len = self.next_len(scans.iter().map(|scan| scan.len).sum());
-        Ok(())
-    }
-
-    /// How many bytes to ask about next, when the answer is about `asked`.
-    fn next_len(&self, asked: u64) -> u64 {
         let units: u64 = self.answer.iter().map(|bits| u64::from(bits.count_ones())).sum();
-        let found = units.saturating_mul(self.unit()).max(1);
-        (asked.saturating_mul(DATA_LEN) / found).clamp(*BATCH_LEN.start(), *BATCH_LEN.end())
+        let asked = scans.iter().map(|scan| scan.len).sum();
+        self.batch_len = batch_len(asked, units.saturating_mul(self.unit()));
+        Ok(())
     }
 
     /// The next extent; if it is data, no more than `room` bytes of it, nor more than begins at a unit.
@@ -183,5 +178,25 @@ impl<H: Host> Iterator for Sieve<'_, '_, H> {
             Ok(()) => self.next_run().map(Ok).or_else(|| self.failure.take().map(Err)),
             Err(failure) => Some(Err(failure)),
         }
+    }
+}
+
+/// How many bytes to ask about, when `found` of those that were `asked` about before are data.
+fn batch_len(asked: u64, found: u64) -> u64 {
+    (asked.saturating_mul(DATA_LEN) / found.max(1)).clamp(*BATCH_LEN.start(), *BATCH_LEN.end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_less_data_there_is_the_more_is_asked_about() {
+        const GIB: u64 = 1 << 30;
+        assert_eq!(batch_len(GIB, GIB), DATA_LEN);
+        assert_eq!(batch_len(4 * GIB, GIB), 4 * DATA_LEN);
+        assert_eq!(batch_len(GIB, GIB >> 10), 8 * GIB);
+        assert_eq!(batch_len(8 * GIB, 0), 8 * GIB);
+        assert_eq!(batch_len(512, 65_536), DATA_LEN);
     }
 }
