@@ -191,7 +191,7 @@ impl Stores<'_> {
         let input = self.files.input(file);
         match (input.read_exact_at(bytes, at), &self.conduct.salvaged) {
             (Err(_), Some(salvaged)) => {
-                salvaged.read(input, bytes, at);
+                salvaged.read(file, input, bytes, at);
                 Ok(())
             }
             (read, _) => read,
