@@ -358,6 +358,7 @@ const DELIBERATE: &[(&str, &str)] = &[
     ("convert -O vpc -o preallocation=full raw.img out.img", "qemu-img takes it and allocates nothing"),
     ("convert -O vhdx -o preallocation=falloc raw.img out.img", "as above"),
     ("convert -O vmdk -o preallocation=full raw.img out.img", "as above"),
+    ("convert -c -O vmdk raw.img out.img", "qemu-img takes it and compresses nothing"),
     ("convert --bitmaps -O qcow2 qcow2.img out.img", "persistent bitmaps are not copied"),
     ("convert -n --target-image-opts raw.img driver=raw,file.filename=there.img", "outputs are paths"),
     ("convert -O vdi raw.img out.img", "not a format that instar writes"),

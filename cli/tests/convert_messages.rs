@@ -52,6 +52,7 @@ fn what_does_not_go_together() {
         &["convert", "-n", "disk.raw", "out"],
         &["convert", "-c", "disk.raw", "out"],
         &["convert", "-c", "-O", "vhdx", "disk.raw", "out"],
+        &["convert", "-c", "-O", "vmdk", "disk.raw", "out"],
         &["convert", "-c", "-O", "qcow2", "-o", "preallocation=full", "disk.raw", "out"],
         &["convert", "-C", "-S", "4k", "disk.raw", "out"],
         &["convert", "-C", "-c", "-O", "qcow2", "disk.raw", "out"],

@@ -260,6 +260,7 @@ impl Wish {
 fn check_combination(args: &ConvertArgs, format: Format, options: &OutputOptions) -> Result<(), Failure> {
     let preallocates = options.value(b"preallocation").is_some_and(|value| value != b"off");
     let packs = matches!(format, Format::Qcow2 | Format::Vmdk);
+    let is_stream = options.value(b"subformat") == Some(b"streamOptimized");
     let contradictions = [
         (
             args.target_is_zero && !args.no_create,
@@ -271,6 +272,10 @@ fn check_combination(args: &ConvertArgs, format: Format, options: &OutputOptions
             "-B with -n: what is there has its own backing file, or none",
         ),
         (args.compress && !packs, "-c: the output's format has no compression"),
+        (
+            args.compress && format == Format::Vmdk && !is_stream,
+            "-c without -o subformat=streamOptimized: other VMDKs have no compression",
+        ),
         (args.compress && preallocates, "-c with preallocation"),
         (
             args.copy_range_offloading && args.sparse_size.is_some(),
