@@ -51,7 +51,8 @@ pub(crate) fn run(args: &ConvertArgs, sandboxes: &Sandboxes, console: &mut Conso
     let inputs: Vec<_> =
         inputs.iter().map(|name| filename::input(name, &args.input)).collect::<Result<_, _>>()?;
     let request = wish.request(&inputs, &output, args)?;
-    let mut files = Files::new().max_output(budget::max_output(&args.output)?);
+    let files = Files::new().max_output(budget::max_output(&args.output)?);
+    let mut files = files.fills_outputs(wish.fills_output());
     args.allow_path.iter().try_for_each(|dir| files.allow(dir))?;
     for input in &inputs {
         files = files.force_share(input.force_share);
@@ -208,6 +209,11 @@ impl Wish {
     /// Whether zeros are written, too.
     fn is_dense(&self) -> bool {
         self.sparse_size == 0 || self.preallocates() == Some(b"full")
+    }
+
+    /// Whether the file is as long at its beginning as at its end, and all its blocks are to be there.
+    fn fills_output(&self) -> bool {
+        self.format == Format::Raw && !self.no_create && self.output_options().reserve != Reserve::Never
     }
 
     fn output_options(&self) -> vmm::OutputOptions {
