@@ -1,4 +1,4 @@
-//! The file in `testdata/baselines/dd`: what released versions of qemu-img did. Its README says how to read it.
+//! The files in `testdata/baselines`: what released versions of qemu-img did. Their READMEs say how to read them.
 
 use core::fmt::{self, Write};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,12 +14,17 @@ use crate::outcome::{Content, Outcome};
 use crate::scene::{self, View};
 use crate::tool::Tool;
 
+/// The commands of which there are recordings.
+pub const COMMANDS: &[&str] = &["dd", "convert"];
+
 /// What stands for all versions.
 const ALL: &str = "all";
 
-/// What was recorded.
+/// What was recorded of one command.
 #[derive(Clone, Deserialize)]
 pub struct Baseline {
+    /// The command: "dd".
+    pub command: String,
     /// The version whose outcome is the one to reach.
     pub target: String,
     /// All recorded versions, in the order that ranges of them refer to: upstream's first, oldest first.
@@ -35,11 +40,13 @@ pub struct Baseline {
 pub struct Case {
     /// No other has it.
     pub name: String,
-    /// What stands behind `dd`.
+    /// What stands behind the command.
     pub args: Vec<String>,
     /// Files there beside the inputs: their names and the fixtures that they are copies of.
     #[serde(default)]
     pub before: BTreeMap<String, String>,
+    /// None for a case that is new.
+    #[serde(default)]
     outcomes: Vec<Recorded>,
 }
 
@@ -61,21 +68,26 @@ pub struct Report {
 }
 
 impl Baseline {
-    /// Reads the file.
-    pub fn load() -> Self {
-        let path = Self::path();
+    /// Reads the file of `command`.
+    pub fn load(command: &str) -> Self {
+        let path = path(command);
         let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
     }
 
     /// Writes the file.
     pub fn save(&self) -> io::Result<()> {
-        fs::write(Self::path(), self.to_text())
+        fs::write(path(&self.command), self.to_text())
     }
 
-    /// Where the file is.
-    pub fn path() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/baselines/dd/cases.json")
+    /// What `tool` does in a fresh directory that has the inputs.
+    pub fn run(&self, case: &Case, tool: &Tool, fixtures: &Fixtures, view: View<'_>) -> Outcome {
+        let words: Vec<_> = [&self.command].into_iter().chain(&case.args).collect();
+        let (outcome, _) = scene::run_words(tool, &words, view, |dir| {
+            fixtures.write_named_in(&case.args, dir)?;
+            case.before.iter().try_for_each(|(name, fixture)| fixtures.write(fixture, &dir.join(name)))
+        });
+        outcome
     }
 
     /// What the target did.
@@ -119,7 +131,7 @@ impl Baseline {
                 (outcome != other).then(|| format!("{case}\n    {}", differences.join("\n    ")))
             };
             report.changed.extend(self.outcome(case, version).and_then(unlike));
-            report.unlike_target.extend(unlike(self.expected(case)));
+            report.unlike_target.extend(self.outcome(case, &self.target).and_then(unlike));
         }
         report
     }
@@ -163,6 +175,7 @@ impl Baseline {
     /// A line for each outcome: what a further version changes is seen in a diff.
     pub fn to_text(&self) -> String {
         let mut text = String::from("{\n");
+        let _ = writeln!(text, "\"command\": {},", json(&self.command));
         let _ = writeln!(text, "\"target\": {},", json(&self.target));
         let _ = writeln!(text, "\"versions\": {},", json(&self.versions));
         let fixtures: Vec<_> = self
@@ -178,15 +191,6 @@ impl Baseline {
 }
 
 impl Case {
-    /// What `tool` does in a fresh directory that has the inputs.
-    pub fn run(&self, tool: &Tool, fixtures: &Fixtures, view: View<'_>) -> Outcome {
-        let (outcome, _) = scene::run(tool, &self.args, view, |dir| {
-            fixtures.write_named_in(&self.args, dir)?;
-            self.before.iter().try_for_each(|(name, fixture)| fixtures.write(fixture, &dir.join(name)))
-        });
-        outcome
-    }
-
     /// The format that the arguments ask for.
     pub fn output_format(&self) -> &str {
         let option = self.args.iter().rposition(|arg| arg == "-O" || arg == "--output-format");
@@ -208,8 +212,14 @@ impl Case {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: dd {:?}", self.name, self.args)
+        write!(f, "{}: {:?}", self.name, self.args)
     }
+}
+
+/// Where the file of `command` is.
+fn path(command: &str) -> PathBuf {
+    let baselines = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/baselines");
+    baselines.join(command).join("cases.json")
 }
 
 /// Upstream's versions come first, each kind by its numbers.
@@ -267,7 +277,7 @@ mod tests {
     use super::*;
     use crate::outcome::Exit;
 
-    const TEXT: &str = r#"{"target": "2.0.0", "versions": ["1.0.0", "2.0.0", "1.5.0-debian"], "fixtures": {},
+    const TEXT: &str = r#"{"command": "dd", "target": "2.0.0", "versions": ["1.0.0", "2.0.0", "1.5.0-debian"], "fixtures": {},
         "cases": [{"name": "one", "args": ["-O", "raw"], "outcomes": [
             {"versions": "2.0.0..1.5.0-debian", "exit": 0}, {"versions": "1.0.0", "exit": 1, "stderr": "message"}]}]}"#;
 
@@ -284,9 +294,11 @@ mod tests {
     }
 
     #[test]
-    fn the_file_is_as_it_is_written() {
-        let text = fs::read_to_string(Baseline::path()).unwrap();
-        assert!(Baseline::load().to_text() == text, "{} has another form", Baseline::path().display());
+    fn the_files_are_as_they_are_written() {
+        for command in COMMANDS {
+            let text = fs::read_to_string(path(command)).unwrap();
+            assert!(Baseline::load(command).to_text() == text, "that of {command} has another form");
+        }
     }
 
     #[test]
@@ -305,7 +317,7 @@ mod tests {
         assert_eq!(report.changed, Vec::<String>::new());
         assert_eq!(
             report.unlike_target,
-            ["one: dd [\"-O\", \"raw\"]\n    exit: expected Code(0), found Code(7)"]
+            ["one: [\"-O\", \"raw\"]\n    exit: expected Code(0), found Code(7)"]
         );
         assert_eq!(versions_of(&baseline), ["2.0.0, 1.5.0-debian", "1.0.0", "10.0.0"]);
     }

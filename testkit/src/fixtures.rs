@@ -16,30 +16,53 @@ use crate::scene;
 const OVERLAY: &str = "ovl.qcow2";
 const OVERLAY_BASE: &str = "rodd.raw";
 
+/// Images with identities, dates or compressed data, which have other bytes each time, and how they are made.
+const VARYING: &[(&str, &str)] = &[
+    ("r1m.vmdk", "qemu-img convert -O vmdk r1m.raw r1m.vmdk"),
+    ("r1m.vpc", "qemu-img convert -O vpc r1m.raw r1m.vpc"),
+    ("r1m.vhdx", "qemu-img convert -O vhdx r1m.raw r1m.vhdx"),
+    ("packed.qcow2", "qemu-img convert -c -O qcow2 r64m.raw packed.qcow2"),
+    (
+        "snapshots.qcow2",
+        "qemu-img create -q -f qcow2 snapshots.qcow2 1M
+        for number in 1 2; do
+            qemu-io -f qcow2 -c \"write -P $number ${number}00k 300k\" snapshots.qcow2 >/dev/null
+            qemu-img snapshot -c state$number snapshots.qcow2
+        done
+        qemu-io -f qcow2 -c 'write -P 3 0 1M' snapshots.qcow2 >/dev/null",
+    ),
+];
+
 /// The files that recorded cases read, or find where their output goes, by name.
 pub struct Fixtures {
     raw: BTreeMap<&'static str, Disk>,
-    qcow2: Option<Qcow2>,
+    images: Option<Images>,
 }
 
 /// Images that QEMU made, in a directory from which they are copied.
-struct Qcow2 {
+struct Images {
     dir: TempDir,
+    /// Of those that have the same bytes each time.
     contents: BTreeMap<&'static str, Content>,
+}
+
+/// Whether QEMU has to be there for what `arg` names.
+pub fn is_made_by_qemu(arg: &str) -> bool {
+    arg.contains(".qcow2") || VARYING.iter().any(|(name, _)| arg.contains(name))
 }
 
 impl Fixtures {
     /// Those that need QEMU are there with `qemu`, and not without.
     pub fn generate(qemu: Option<&Qemu>) -> Self {
-        let qcow2 = qemu.map(|_| Qcow2::make().expect("QEMU makes qcow2 images"));
-        Self { raw: raw_disks(), qcow2 }
+        let images = qemu.map(|_| Images::make().expect("QEMU makes images"));
+        Self { raw: raw_disks(), images }
     }
 
-    /// What the fixtures hold, by name.
+    /// What the fixtures hold, by name: all but those that hold something else each time.
     pub fn contents(&self) -> BTreeMap<&'static str, Content> {
         let raw = self.raw.iter().map(|(&name, disk)| (name, disk.content()));
-        let qcow2 = self.qcow2.iter().flat_map(|qcow2| qcow2.contents.clone());
-        raw.chain(qcow2).collect()
+        let images = self.images.iter().flat_map(|images| images.contents.clone());
+        raw.chain(images).collect()
     }
 
     /// Writes the fixture `name` to `path`.
@@ -47,22 +70,26 @@ impl Fixtures {
         if let Some(disk) = self.raw.get(name) {
             return disk.write(path);
         }
-        let qcow2 = self.qcow2.as_ref().filter(|qcow2| qcow2.contents.contains_key(name));
-        let qcow2 = qcow2.unwrap_or_else(|| panic!("no fixture is named {name:?}"));
-        fs::copy(qcow2.dir.path().join(name), path).map(drop)
+        let images = self.images.as_ref().filter(|images| images.names().any(|known| known == name));
+        let images = images.unwrap_or_else(|| panic!("no fixture is named {name:?}"));
+        fs::copy(images.dir.path().join(name), path).map(drop)
     }
 
     /// Writes each fixture that some argument names into `dir`, and what such a fixture needs.
     pub fn write_named_in(&self, args: &[String], dir: &Path) -> io::Result<()> {
         let named = |name: &str| args.iter().any(|arg| arg.contains(name));
         let needed = |name: &str| named(name) || name == OVERLAY_BASE && named(OVERLAY);
-        let qcow2 = self.qcow2.iter().flat_map(|qcow2| qcow2.contents.keys());
-        let names = self.raw.keys().chain(qcow2).filter(|name| needed(name));
+        let images = self.images.iter().flat_map(Images::names);
+        let names = self.raw.keys().copied().chain(images).filter(|name| needed(name));
         names.into_iter().try_for_each(|name| self.write(name, &dir.join(name)))
     }
 }
 
-impl Qcow2 {
+impl Images {
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.contents.keys().copied().chain(VARYING.iter().map(|(name, _)| *name))
+    }
+
     fn make() -> io::Result<Self> {
         let dir = scene::temporary_dir()?;
         let mut contents = BTreeMap::new();
@@ -74,6 +101,10 @@ impl Qcow2 {
         let create = format!("qemu-img create -q -f qcow2 -F raw -b {OVERLAY_BASE} {OVERLAY} {MIB}");
         Qemu::script(dir.path(), &create, &[])?;
         contents.insert(OVERLAY, scene::content_of(&dir.path().join(OVERLAY))?);
+        for name in ["r1m.raw", "r64m.raw"] {
+            raw_disks()[name].write(&dir.path().join(name))?;
+        }
+        VARYING.iter().try_for_each(|(_, script)| Qemu::script(dir.path(), script, &[]))?;
         Ok(Self { dir, contents })
     }
 }
@@ -81,6 +112,7 @@ impl Qcow2 {
 fn raw_disks() -> BTreeMap<&'static str, Disk> {
     BTreeMap::from([
         ("empty.raw", Disk::hole(0)),
+        ("hole.raw", Disk::hole(2 * MIB)),
         ("previous.raw", Disk::solid("pre", 4 * KIB)),
         ("r1m.raw", head_and_tail("1m", MIB)),
         ("r3g.raw", scattered("3g", 3 * GIB)),

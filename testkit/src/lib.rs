@@ -15,6 +15,7 @@
 //! | [`differencing`] | VHD and VHDX images with parents, which QEMU does not make |
 //! | [`qemu`] | QEMU's tools, to make images with and to look at images with |
 //! | [`baseline`], [`fixtures`] | what released versions of `qemu-img` did, and with which inputs |
+//! | [`recorded`] | instar beside that |
 //! | [`messages`] | what a command says, word for word |
 //! | [`cases`] | many independent checks at once |
 
@@ -27,6 +28,7 @@ pub mod fixtures;
 pub mod messages;
 pub mod outcome;
 pub mod qemu;
+pub mod recorded;
 pub mod scene;
 pub mod stage;
 pub mod tool;

@@ -1,7 +1,9 @@
 //! QEMU's tools, to make images with and to look at images with.
 
-use std::fs;
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -14,6 +16,10 @@ use crate::tool::{Tool, require_tool};
 
 /// What `qemu-img check` exits with where there is nothing that it could check.
 const CANNOT_BE_CHECKED: i32 = 63;
+
+/// How a VHD's footer begins, and its length in bytes.
+const VHD_MARK: [u8; 8] = *b"conectix";
+const VHD_FOOTER_LEN: u64 = 512;
 
 /// Each is its own in every image, or depends on where an image lies and on the moment.
 const INCIDENTAL: &[&str] = &[
@@ -83,29 +89,33 @@ impl Qemu {
 
     /// What the file at `path` is as a disk image.
     pub fn look_at(&self, path: &Path) -> io::Result<Entry> {
-        let info =
-            self.img.run(Path::new("."), ["info".as_ref(), "--output=json".as_ref(), path.as_os_str()])?;
+        // qemu-img probes the beginnings of files, and a fixed VHD has nothing there.
+        let format: &[&str] = if is_fixed_vhd(path)? { &["-f", "vpc"] } else { &[] };
+        let words = ["info", "--output=json"].iter().chain(format).map(OsStr::new);
+        let info = self.img.run(Path::new("."), words.chain([path.as_os_str()]))?;
         if info.exit != Exit::Code(0) {
             return Ok(Entry::Other("not an image".into()));
         }
         let mut info: Value = serde_json::from_str(&info.stdout)?;
         without_incidentals(&mut info);
         let format = info["format"].as_str().expect("every image has a format").to_owned();
-        let disk = self.disk_of(path, &format)?;
+        let Some(disk) = self.disk_of(path, &format)? else {
+            return Ok(Entry::Other("an image that cannot be read".into()));
+        };
         let file_size = fs::metadata(path)?.len();
         Ok(Entry::Image(Image { info, disk, file_size, damage: self.damage_of(path, &format)? }))
     }
 
-    fn disk_of(&self, path: &Path, format: &str) -> io::Result<Content> {
+    fn disk_of(&self, path: &Path, format: &str) -> io::Result<Option<Content>> {
         // Beside the image, where there was room for as much.
         let beside = path.parent().unwrap_or(Path::new("."));
         let scratch = tempfile::tempdir_in(beside)?;
         let args = ["convert".as_ref(), "-f".as_ref(), format.as_ref(), path.as_os_str(), "disk".as_ref()];
         let run = self.img.run(scratch.path(), args)?;
         if run.exit != Exit::Code(0) {
-            return Err(io::Error::other(format!("qemu-img convert: {}", run.stderr)));
+            return Ok(None);
         }
-        scene::content_of(&scratch.path().join("disk"))
+        scene::content_of(&scratch.path().join("disk")).map(Some)
     }
 
     fn damage_of(&self, path: &Path, format: &str) -> io::Result<Option<String>> {
@@ -114,6 +124,17 @@ impl Qemu {
         let sound = matches!(run.exit, Exit::Code(0 | CANNOT_BE_CHECKED));
         Ok((!sound).then(|| format!("qemu-img check: {:?}: {}{}", run.exit, run.stdout, run.stderr)))
     }
+}
+
+/// Whether the file at `path` ends with the footer of a VHD, and does not begin with a copy of it.
+fn is_fixed_vhd(path: &Path) -> io::Result<bool> {
+    let file = File::open(path)?;
+    let Some(footer) = file.metadata()?.len().checked_sub(VHD_FOOTER_LEN) else { return Ok(false) };
+    let is_mark = |at| {
+        let mut mark = [0; VHD_MARK.len()];
+        file.read_exact_at(&mut mark, at).map(|()| mark == VHD_MARK)
+    };
+    Ok(is_mark(footer)? && !is_mark(0)?)
 }
 
 fn without_incidentals(value: &mut Value) {

@@ -49,9 +49,19 @@ pub fn run<S: AsRef<OsStr> + Debug>(
     lay_out: impl FnOnce(&Path) -> io::Result<()>,
 ) -> (Outcome, Run) {
     let words: Vec<_> = [OsStr::new("dd")].into_iter().chain(args.iter().map(S::as_ref)).collect();
+    run_words(tool, &words, view, lay_out)
+}
+
+/// The same for any command, which is the first of the words.
+pub fn run_words<S: AsRef<OsStr> + Debug>(
+    tool: &Tool,
+    words: &[S],
+    view: View<'_>,
+    lay_out: impl FnOnce(&Path) -> io::Result<()>,
+) -> (Outcome, Run) {
     temporary_dir()
-        .and_then(|dir| run_in(dir.path(), tool, &words, view, lay_out))
-        .unwrap_or_else(|error| panic!("dd {args:?}: the test itself failed: {error}"))
+        .and_then(|dir| run_in(dir.path(), tool, words, view, lay_out))
+        .unwrap_or_else(|error| panic!("{words:?}: the test itself failed: {error}"))
 }
 
 /// What `tool words` does in `dir`, which is empty, once `lay_out` has filled it.

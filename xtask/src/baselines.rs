@@ -2,27 +2,37 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::slice;
 
 use anyhow::{Context, Result, bail, ensure};
-use testkit::baseline::{Baseline, Case};
+use testkit::baseline::{Baseline, COMMANDS};
 use testkit::cases;
 use testkit::fixtures::Fixtures;
-use testkit::outcome::{Exit, Outcome};
+use testkit::outcome::Exit;
 use testkit::qemu::Qemu;
 use testkit::scene::View;
 use testkit::tool::Tool;
 
 pub(crate) fn run(args: &[&str]) -> Result<()> {
-    let ["--qemu-img", paths @ ..] = args else { bail!("usage: cargo xtask baselines --qemu-img PATH…") };
-    ensure!(!paths.is_empty(), "--qemu-img wants the paths of one or more programs");
-    let mut baseline = Baseline::load();
+    let (commands, args) = match args {
+        ["--command", command, rest @ ..] => (slice::from_ref(command), rest),
+        _ => (COMMANDS, args),
+    };
+    let ["--qemu-img", paths @ ..] = args else { bail!("{USAGE}") };
+    ensure!(!paths.is_empty() && commands.iter().all(|command| COMMANDS.contains(command)), "{USAGE}");
     let installed = Qemu::require().context("the inputs are made by the installed qemu-img and qemu-io")?;
     let fixtures = Fixtures::generate(Some(&installed));
-    for path in paths {
-        record(&mut baseline, &fixtures, path)?;
+    for command in commands {
+        let mut baseline = Baseline::load(command);
+        for path in paths {
+            record(&mut baseline, &fixtures, path)?;
+        }
+        baseline.save().with_context(|| format!("the recordings of {command}"))?;
     }
-    baseline.save().with_context(|| Baseline::path().display().to_string())
+    Ok(())
 }
+
+const USAGE: &str = "usage: cargo xtask baselines [--command NAME] --qemu-img PATH…";
 
 /// Runs all cases with the program at `path`, and says what is new.
 fn record(baseline: &mut Baseline, fixtures: &Fixtures, path: &str) -> Result<()> {
@@ -40,24 +50,20 @@ fn record(baseline: &mut Baseline, fixtures: &Fixtures, path: &str) -> Result<()
         .filter(|(made, recorded)| made != recorded)
         .collect();
     let outcomes = cases::map(&baseline.cases, |case| {
-        let outcome = outcome(fixtures, &qemu, case);
+        let is_raw = matches!(case.output_format(), "raw" | "file");
+        let view = if is_raw { View::Bytes } else { View::Image(&qemu) };
+        let outcome = baseline.run(case, qemu.img(), fixtures, view);
         same.iter().fold(outcome, |outcome, (made, recorded)| outcome.with_content(made, recorded))
     });
     let report = baseline.record(&version, outcomes);
 
     let (number, known) = (baseline.cases.len(), if is_new { "new" } else { "recorded before" });
-    println!("{version}, {known}: {number} cases");
+    println!("{} of {version}, {known}: {number} cases", baseline.command);
     println!("{} are unlike {}", report.unlike_target.len(), baseline.target);
     report.unlike_target.iter().for_each(|text| println!("  {text}"));
     println!("{} are unlike what was recorded of {version}", report.changed.len());
     report.changed.iter().for_each(|text| println!("  {text}"));
     Ok(())
-}
-
-/// What a case comes to.
-fn outcome(fixtures: &Fixtures, qemu: &Qemu, case: &Case) -> Outcome {
-    let is_raw = matches!(case.output_format(), "raw" | "file");
-    case.run(qemu.img(), fixtures, if is_raw { View::Bytes } else { View::Image(qemu) })
 }
 
 /// As the baseline has it: `11.1.3` for upstream's, `10.0.2-debian` for one of a distribution.

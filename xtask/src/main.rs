@@ -53,7 +53,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "baselines",
-        operands: "--qemu-img PATH…",
+        operands: "[--command NAME] --qemu-img PATH…",
         help: "record what these versions of qemu-img do in the recorded cases, and say what is new",
         run: baselines::run,
     },
