@@ -59,8 +59,8 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "hostile",
-        operands: "[--seed S] [--cases N] [--format F] [--only NAME]",
-        help: "read real images with something wrong with them, beside `qemu-img`",
+        operands: "[--seed S] [--cases N] [--converted N] [--format F] [--only NAME]",
+        help: "read real images with something wrong with them, beside `qemu-img`; convert one in N [8]",
         run: hostile::run,
     },
     Task {

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use super::case::Case;
 use super::field::{Format, Specimen};
 use super::known;
+use super::request::{Command, Request};
 use super::run::{DEADLINE, Run, run, same_bytes};
 use crate::command;
 
@@ -22,13 +23,31 @@ const FAULTS: &[&str] = &["panicked", "the guest was stopped", "please report", 
 
 const OURS: &str = "out";
 const THEIRS: &str = "reference";
-const LONG_AGO: SystemTime = SystemTime::UNIX_EPOCH;
+const RAW: &str = "raw";
+const BACK: &str = "back";
 const REPAIRED: &str = "repaired";
+
+/// Everything that is made of an image.
+const OUTPUTS: &[&str] = &[OURS, THEIRS, RAW, BACK, REPAIRED];
+
+const LONG_AGO: SystemTime = SystemTime::UNIX_EPOCH;
+
+/// What instar says of an output that would be longer than it may be.
+const BOUND: &str = "--max-output SIZE";
 
 /// Both tools, ready to run.
 pub(super) struct Judge {
     pub(super) instar: PathBuf,
-    pub(super) seed: u64,
+}
+
+/// An image, and what is to be made of it.
+pub(super) struct Trial<'a> {
+    pub(super) format: &'a Format,
+    pub(super) specimen: &'a Specimen,
+    pub(super) case: &'a Case,
+    pub(super) request: Request,
+    /// Where the image is, which the case has changed.
+    pub(super) dir: &'a Path,
 }
 
 /// What came of a case.
@@ -46,6 +65,8 @@ pub(super) enum Finding {
     Same,
     /// Neither reads it.
     Neither,
+    /// The disk is longer than an output may be, so that nobody has looked at it.
+    TooLarge,
     /// `qemu-img` reads it, instar refuses: its message.
     QemuAlone(String),
     /// instar reads it, `qemu-img` fails: why that is right.
@@ -54,108 +75,97 @@ pub(super) enum Finding {
     Failure,
 }
 
-/// A part of the disk that is never longer than the disk was before the case: what a header claims now is no reason to
-/// fill a file system.
-struct Window {
-    operands: [String; 3],
-    /// In bytes.
-    max_len: u64,
-    is_whole: bool,
-}
-
-impl Window {
-    fn of(case: &Case, seed: u64, disk: u64) -> Self {
-        let mut random = Case::random(&case.name, seed);
-        let bs: u64 = if random.bool() { 65536 } else { [512, 4096, 65537, 1 << 20][random.usize(..4)] };
-        let count = disk.div_ceil(bs);
-        let skip = if random.bool() { 0 } else { random.u64(..count) };
-        Self {
-            operands: [format!("bs={bs}"), format!("skip={skip}"), format!("count={count}")],
-            max_len: (count - skip) * bs,
-            is_whole: skip == 0,
-        }
-    }
-}
-
 impl Judge {
-    /// Reads the image in `dir`, which `case` has changed, with both tools.
-    pub(super) fn judge(
-        &self,
-        format: &Format,
-        specimen: &Specimen,
-        case: &Case,
-        disk: u64,
-        dir: &Path,
-    ) -> Result<Verdict> {
-        let window = Window::of(case, self.seed, disk);
-        for output in [OURS, THEIRS] {
-            remove(&dir.join(output))?;
-        }
+    /// Lets both tools do what is asked for.
+    pub(super) fn judge(&self, trial: &Trial<'_>) -> Result<Verdict> {
+        let Trial { case, request, dir, .. } = trial;
+        OUTPUTS.iter().try_for_each(|output| remove(&dir.join(output)))?;
         for input in fs::read_dir(dir)? {
             File::open(input?.path())?.set_modified(LONG_AGO)?;
         }
-        let ours = self.dd(&self.instar, format, specimen.input, OURS, &window, dir)?;
-        let mut wrong = misbehaviour(&ours, &window, dir)?;
+        let ours = self.instar(trial, request)?;
+        let mut wrong = misbehaviour(&ours, request, dir)?;
+        let finding =
+            if ours.said.contains(BOUND) { Finding::TooLarge } else { compare(trial, &ours, &mut wrong)? };
+        if request.command == Command::Convert && ours.status.success() {
+            wrong.extend(self.other_output(trial)?);
+        }
         wrong.extend(changed_inputs(dir)?);
-        let theirs = self.reference(format, specimen, &window, dir)?;
-        let finding = match (ours.status.success(), theirs.status.success()) {
-            (true, true) => {
-                if !same_bytes(&dir.join(OURS), &dir.join(THEIRS))? {
-                    wrong.push("qemu-img reads other bytes".into());
-                }
-                Finding::Same
-            }
-            (true, false) => {
-                let len = dir.join(OURS).metadata()?.len();
-                let why = known::why_read(format.name, &case.name, &theirs.said, window.is_whole, len);
-                if why.is_none() {
-                    wrong.push(format!("qemu-img does not read it: {}", theirs.said.trim_end()));
-                }
-                why.map_or(Finding::Failure, Finding::InstarAlone)
-            }
-            (false, true) => Finding::QemuAlone(plain(&ours.said)),
-            (false, false) => Finding::Neither,
-        };
         if case.is_unchanged() && finding != Finding::Same {
-            wrong.push(format!("nothing was changed, and yet: {finding}; {}{}", ours.said, theirs.said));
+            wrong.push(format!("nothing was changed, and yet: {finding}; {}", ours.said));
         }
         let finding = if wrong.is_empty() { finding } else { Finding::Failure };
         Ok(Verdict { finding, wrong, run: ours })
     }
 
-    /// What `qemu-img` does, with a repaired copy if it must.
-    fn reference(&self, format: &Format, specimen: &Specimen, window: &Window, dir: &Path) -> Result<Run> {
+    /// What is wrong with the qcow2 image that instar makes of what it has just made a raw one of.
+    fn other_output(&self, trial: &Trial<'_>) -> Result<Vec<String>> {
+        let (dir, request) = (trial.dir, Request::convert("qcow2"));
+        fs::rename(dir.join(OURS), dir.join(RAW))?;
+        let ours = self.instar(trial, &request)?;
+        let mut wrong = misbehaviour(&ours, &request, dir)?;
+        if !ours.status.success() {
+            wrong.push(format!("it becomes raw, and not qcow2: {}", ours.said));
+            return Ok(wrong);
+        }
         let qemu = Path::new("qemu-img");
-        if !specimen.repair {
-            return self.dd(qemu, format, specimen.input, THEIRS, window, dir);
+        let check = run(qemu, &["check", "-q", "-f", "qcow2", OURS], dir)?;
+        let back = run(qemu, &["convert", "-f", "qcow2", "-O", "raw", OURS, BACK], dir)?;
+        for run in [check, back].iter().filter(|run| !run.status.success()) {
+            wrong.push(format!("qemu-img is not content with the qcow2 image: {}", run.said));
         }
-        fs::copy(dir.join(specimen.input), dir.join(REPAIRED))?;
-        let repair = run(qemu, &["check", "-q", "-r", "all", "-f", format.name, REPAIRED], dir)?;
-        if !repair.status.success() {
-            return Ok(repair);
+        if wrong.is_empty() && !same_bytes(&dir.join(RAW), &dir.join(BACK))? {
+            wrong.push("it becomes another disk as qcow2 than as raw".into());
         }
-        self.dd(qemu, format, REPAIRED, THEIRS, window, dir)
+        Ok(wrong)
     }
 
-    fn dd(
-        &self,
-        tool: &Path,
-        format: &Format,
-        input: &str,
-        output: &str,
-        window: &Window,
-        dir: &Path,
-    ) -> Result<Run> {
-        let (input, output) = (format!("if={input}"), format!("of={output}"));
-        let operands = window.operands.iter().map(String::as_str);
-        let args: Vec<&str> =
-            ["dd", "-f", format.name, &input, &output].into_iter().chain(operands).collect();
-        run(tool, &args, dir)
+    fn instar(&self, trial: &Trial<'_>, request: &Request) -> Result<Run> {
+        run(&self.instar, &request.to_instar(trial.format.name, trial.specimen.input, OURS), trial.dir)
     }
 }
 
+/// What `ours` is beside what `qemu-img` does.
+fn compare(trial: &Trial<'_>, ours: &Run, wrong: &mut Vec<String>) -> Result<Finding> {
+    let Trial { format, case, request, dir, .. } = trial;
+    let theirs = reference(trial)?;
+    Ok(match (ours.status.success(), theirs.status.success()) {
+        (true, true) => {
+            if !same_bytes(&dir.join(OURS), &dir.join(THEIRS))? {
+                wrong.push("qemu-img reads other bytes".into());
+            }
+            Finding::Same
+        }
+        (true, false) => {
+            let len = dir.join(OURS).metadata()?.len();
+            let why = known::why_read(format.name, &case.name, &theirs.said, request.is_whole, len);
+            if why.is_none() {
+                wrong.push(format!("qemu-img does not read it: {}", theirs.said.trim_end()));
+            }
+            why.map_or(Finding::Failure, Finding::InstarAlone)
+        }
+        (false, true) => Finding::QemuAlone(plain(&ours.said)),
+        (false, false) => Finding::Neither,
+    })
+}
+
+/// What `qemu-img` does, with a repaired copy if it must.
+fn reference(trial: &Trial<'_>) -> Result<Run> {
+    let Trial { format, specimen, request, dir, .. } = trial;
+    let qemu = Path::new("qemu-img");
+    if !specimen.repair {
+        return run(qemu, &request.to_qemu(format.name, specimen.input, THEIRS), dir);
+    }
+    fs::copy(dir.join(specimen.input), dir.join(REPAIRED))?;
+    let repair = run(qemu, &["check", "-q", "-r", "all", "-f", format.name, REPAIRED], dir)?;
+    if !repair.status.success() {
+        return Ok(repair);
+    }
+    run(qemu, &request.to_qemu(format.name, REPAIRED, THEIRS), dir)
+}
+
 /// What no image may bring instar to.
-fn misbehaviour(run: &Run, window: &Window, dir: &Path) -> Result<Vec<String>> {
+fn misbehaviour(run: &Run, request: &Request, dir: &Path) -> Result<Vec<String>> {
     let mut wrong = Vec::new();
     let said = run.said.trim_end();
     if run.hung() {
@@ -177,8 +187,8 @@ fn misbehaviour(run: &Run, window: &Window, dir: &Path) -> Result<Vec<String>> {
     }
     let output = dir.join(OURS).metadata();
     let len = output.as_ref().map_or(0, fs::Metadata::len);
-    if len > window.max_len.next_multiple_of(512) {
-        wrong.push(format!("it wrote {len} bytes where {} were asked for", window.max_len));
+    if len > request.max_len.next_multiple_of(512) {
+        wrong.push(format!("it wrote {len} bytes where {} were asked for", request.max_len));
     }
     if !run.status.success()
         && run.status.signal().is_none()
@@ -194,7 +204,8 @@ fn changed_inputs(dir: &Path) -> Result<Vec<String>> {
     let mut wrong = Vec::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        if entry.file_name() != OURS && entry.metadata()?.modified()? != LONG_AGO {
+        let is_output = OUTPUTS.iter().any(|output| entry.file_name() == *output);
+        if !is_output && entry.metadata()?.modified()? != LONG_AGO {
             wrong.push(format!("it changed {}", entry.file_name().display()));
         }
     }
@@ -236,6 +247,7 @@ impl fmt::Display for Finding {
         match self {
             Self::Same => f.write_str("read alike"),
             Self::Neither => f.write_str("refused by both"),
+            Self::TooLarge => f.write_str("longer than an output may be"),
             Self::QemuAlone(said) => write!(f, "refused here alone: {said}"),
             Self::InstarAlone(why) => write!(f, "read here alone: {why}"),
             Self::Failure => f.write_str("failures"),

@@ -8,6 +8,7 @@
 //! | `value` | what a number is set to |
 //! | `text` | what a text is changed to |
 //! | `case` | the cases that come of it |
+//! | `request` | what is to be made of an image |
 //! | `run` | one run of a program that may do anything |
 //! | `judge` | what is expected of instar |
 //! | `known` | what only instar reads, and why |
@@ -18,6 +19,7 @@ mod formats;
 mod image;
 mod judge;
 mod known;
+mod request;
 mod run;
 mod text;
 mod value;
@@ -29,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
@@ -40,7 +42,8 @@ use self::case::Case;
 use self::field::{Format, Seal, Specimen};
 use self::formats::FORMATS;
 use self::image::Image;
-use self::judge::{Finding, Judge, Verdict};
+use self::judge::{Finding, Judge, Trial, Verdict};
+use self::request::{Command, Request};
 use crate::workspace;
 
 /// For CI: fast enough, and every field of every image is changed at least once.
@@ -48,6 +51,9 @@ const DEFAULT_CASES: usize = 2000;
 
 /// One case in so many changes several things at once.
 const SINGLE_PER_MIXED: usize = 8;
+
+/// `dd` reads every case, and `convert` one in so many, at random: two outputs of it are looked at.
+const CASES_PER_CONVERTED: u64 = 8;
 
 /// The size of the disk in all images, in bytes.
 const DISK_LEN: u64 = 4 << 20;
@@ -59,22 +65,35 @@ const DATA: &[(u64, u64)] =
 struct Options {
     seed: u64,
     cases: usize,
+    cases_per_converted: u64,
     format: Option<String>,
     only: Option<String>,
 }
 
 impl Options {
     fn parse(args: &[&str]) -> Result<Self> {
-        let mut options = Self { seed: 1, cases: DEFAULT_CASES, format: None, only: None };
+        let mut options = Self {
+            seed: 1,
+            cases: DEFAULT_CASES,
+            cases_per_converted: CASES_PER_CONVERTED,
+            format: None,
+            only: None,
+        };
         for pair in args.chunks(2) {
             match *pair {
                 ["--seed", seed] => options.seed = seed.parse().context("--seed wants a number")?,
                 ["--cases", cases] => options.cases = cases.parse().context("--cases wants a number")?,
+                ["--converted", number] => {
+                    let number = number.parse().ok().filter(|&number| number > 0);
+                    options.cases_per_converted = number.context("--converted wants a number above 0")?;
+                }
                 ["--format", name] if FORMATS.iter().any(|format| format.name == name) => {
                     options.format = Some(name.to_owned());
                 }
                 ["--only", name] => options.only = Some(name.to_owned()),
-                _ => bail!("usage: cargo xtask hostile [--seed S] [--cases N] [--format F] [--only NAME]"),
+                _ => bail!(
+                    "usage: cargo xtask hostile [--seed S] [--cases N] [--converted N] [--format F] [--only NAME]"
+                ),
             }
         }
         Ok(options)
@@ -98,7 +117,7 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         writeln!(io::stderr(), "SKIPPED: hostile images. {missing:#}")?;
         return Ok(());
     }
-    let judge = Judge { instar: workspace::build_instar()?, seed: options.seed };
+    let judge = Judge { instar: workspace::build_instar()? };
     let mut all = Tally::default();
     for format in options.formats() {
         let mut tally = Tally::default();
@@ -155,11 +174,15 @@ impl<'a> Campaign<'a> {
             let dir = scratch()?;
             copy_all(self.pristine.path(), dir.path())?;
             while let Some(case) = self.cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let verdict = self.judge_one(case, dir.path()).with_context(|| case.name.clone())?;
-                if !verdict.wrong.is_empty() {
-                    self.report(case, &verdict, dir.path())?;
+                for request in self.requests(case) {
+                    let command = request.command;
+                    let verdict = self.judge_one(case, request, dir.path());
+                    let verdict = verdict.with_context(|| case.name.clone())?;
+                    if !verdict.wrong.is_empty() {
+                        self.report(case, command, &verdict, dir.path())?;
+                    }
+                    tally.lock().unwrap_or_else(PoisonError::into_inner).count(case, command, &verdict);
                 }
-                tally.lock().unwrap_or_else(PoisonError::into_inner).count(case, &verdict);
             }
             Ok(())
         };
@@ -171,20 +194,31 @@ impl<'a> Campaign<'a> {
         Ok(tally.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn judge_one(&self, case: &Case, dir: &Path) -> Result<Verdict> {
+    /// What is to be made of the image of `case`.
+    fn requests(&self, case: &Case) -> Vec<Request> {
+        let Options { seed, cases_per_converted, only, .. } = self.options;
+        let mut requests = vec![Request::dd(case, *seed, DISK_LEN)];
+        let is_drawn = Case::random(&format!("convert {}", case.name), *seed).u64(..cases_per_converted) == 0;
+        if is_drawn || case.is_unchanged() || only.is_some() {
+            requests.push(Request::convert("raw"));
+        }
+        requests
+    }
+
+    fn judge_one(&self, case: &Case, request: Request, dir: &Path) -> Result<Verdict> {
         let target = dir.join(self.specimen.target);
         fs::copy(self.pristine.path().join(self.specimen.target), &target)?;
         case.apply(&Image::open(&target, self.format.endian)?, &self.seals)?;
-        self.judge.judge(self.format, self.specimen, case, DISK_LEN, dir)
+        self.judge.judge(&Trial { format: self.format, specimen: self.specimen, case, request, dir })
     }
 
     /// Says what is wrong and how to see it again, and keeps the image.
-    fn report(&self, case: &Case, verdict: &Verdict, dir: &Path) -> Result<()> {
+    fn report(&self, case: &Case, command: Command, verdict: &Verdict, dir: &Path) -> Result<()> {
         let kept = tempfile::Builder::new().disable_cleanup(true).tempdir_in(kept_dir()?)?;
         copy_all(dir, kept.path())?;
         let Options { seed, cases, .. } = self.options;
         let mut out = io::stdout().lock();
-        writeln!(out, "FAILED: {}", case.name)?;
+        writeln!(out, "FAILED: {command}: {}", case.name)?;
         verdict.wrong.iter().try_for_each(|wrong| writeln!(out, "  {wrong}"))?;
         writeln!(out, "  kept in {}", kept.path().display())?;
         writeln!(out, "  again: cargo xtask hostile --seed {seed} --cases {cases} --only '{}'", case.name)?;
@@ -216,7 +250,7 @@ fn make(specimen: &Specimen, format: &Format, dir: &Path) -> Result<()> {
         let numbers = (at / 8..(at + len) / 8).flat_map(|number| (number / 64).to_le_bytes());
         std::os::unix::fs::FileExt::write_all_at(&disk, &numbers.collect::<Vec<u8>>(), at)?;
     }
-    let output = Command::new("sh").args(["-ec", specimen.script]).current_dir(dir).output()?;
+    let output = process::Command::new("sh").args(["-ec", specimen.script]).current_dir(dir).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     fs::remove_file(dir.join("disk.raw"))?;
     (specimen.finish)(&Image::open(&dir.join(specimen.target), format.endian)?);
@@ -247,15 +281,15 @@ fn kept_dir() -> Result<PathBuf> {
 /// The figures.
 #[derive(Debug, Default)]
 struct Tally {
-    findings: BTreeMap<Finding, usize>,
+    findings: BTreeMap<(Command, Finding), usize>,
     subjects: BTreeSet<String>,
     slowest: Duration,
     peak: u64,
 }
 
 impl Tally {
-    fn count(&mut self, case: &Case, verdict: &Verdict) {
-        *self.findings.entry(verdict.finding.clone()).or_default() += 1;
+    fn count(&mut self, case: &Case, command: Command, verdict: &Verdict) {
+        *self.findings.entry((command, verdict.finding.clone())).or_default() += 1;
         self.subjects.insert(case.subject.clone());
         self.slowest = self.slowest.max(verdict.run.time);
         self.peak = self.peak.max(verdict.run.peak);
@@ -275,15 +309,16 @@ impl Tally {
     }
 
     fn failed(&self) -> usize {
-        self.findings.get(&Finding::Failure).copied().unwrap_or_default()
+        let failures = self.findings.iter().filter(|((_, finding), _)| *finding == Finding::Failure);
+        failures.map(|(_, count)| count).sum()
     }
 }
 
 impl core::fmt::Display for Tally {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         writeln!(f, "{:>7} cases, {} kinds of field", self.cases(), self.subjects.len())?;
-        for (finding, count) in &self.findings {
-            writeln!(f, "{count:>7} {finding}")?;
+        for ((command, finding), count) in &self.findings {
+            writeln!(f, "{count:>7} {command}: {finding}")?;
         }
         writeln!(f, "        slowest {:.0?}, most memory {} KiB", self.slowest, self.peak >> 10)
     }

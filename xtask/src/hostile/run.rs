@@ -1,6 +1,7 @@
 //! One run of a program that may do anything.
 
 use core::time::Duration;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Seek};
 use std::path::Path;
@@ -34,7 +35,7 @@ impl Run {
 }
 
 /// Runs `program ARGS` in `dir`, for as long as it may take.
-pub(super) fn run(program: &Path, args: &[&str], dir: &Path) -> Result<Run> {
+pub(super) fn run<S: AsRef<OsStr>>(program: &Path, args: &[S], dir: &Path) -> Result<Run> {
     let mut stderr = tempfile::tempfile()?;
     let mut command = Command::new(program);
     command.args(args).current_dir(dir).env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::null());
