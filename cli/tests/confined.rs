@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
-use testkit::disk::{Disk, GIB};
+use testkit::disk::{Disk, GIB, MIB};
 use testkit::scene;
 
 /// How long instar gets to begin.
@@ -18,11 +18,25 @@ const CONFINED: [&str; 4] =
 
 #[test]
 fn a_copy_is_made_by_a_confined_process() {
-    let dir = scene::temporary_dir().expect("a directory");
     // Long enough to be looked at: all of it is written, zeros included.
-    Disk::hole(4 * GIB).write(&dir.path().join("in")).expect("a disk");
+    assert_confined(&Disk::hole(4 * GIB), &["dd", "if=in", "of=out"]);
+}
+
+#[test]
+fn a_conversion_is_made_by_a_confined_process() {
+    // Long enough to be looked at: it is told to be slow.
+    let disk = Disk::solid("disk", 16 * MIB);
+    for options in [&["-O", "raw"][..], &["-O", "qcow2"], &["-O", "qcow2", "-c"], &["-O", "vhdx"]] {
+        assert_confined(&disk, &[&["convert", "-r", "512k"], options, &["in", "out"]].concat());
+    }
+}
+
+/// That `instar WORDS` gives up everything else while it works on `disk`, which is the file "in".
+fn assert_confined(disk: &Disk, words: &[&str]) {
+    let dir = scene::temporary_dir().expect("a directory");
+    disk.write(&dir.path().join("in")).expect("a disk");
     let mut instar = Command::new(env!("CARGO_BIN_EXE_instar"))
-        .args(["dd", "if=in", "of=out"])
+        .args(words)
         .current_dir(dir.path())
         .stderr(Stdio::null())
         .spawn()
@@ -31,8 +45,8 @@ fn a_copy_is_made_by_a_confined_process() {
     let mut seen: Vec<String> = Vec::new();
     // With the workers: what was started before would have kept its rights.
     while seen.len() < 2 || !seen.iter().all(|status| is_confined(status)) {
-        assert!(began.elapsed() < PATIENCE, "not confined: {seen:?}");
-        assert_eq!(instar.try_wait().expect("it is a child"), None, "it ended before: {seen:?}");
+        assert!(began.elapsed() < PATIENCE, "{words:?}: not confined: {seen:?}");
+        assert_eq!(instar.try_wait().expect("it is a child"), None, "{words:?}: it ended before: {seen:?}");
         thread::sleep(Duration::from_micros(500));
         seen = threads(instar.id());
     }

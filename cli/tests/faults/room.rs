@@ -16,7 +16,7 @@ const AS_NOBODY: &str = "
     exec setpriv --reuid=65534 --regid=65534 --clear-groups ./instar dd \"$2\" \"$3\"";
 
 /// File systems of 2 MiB at "small".
-const SMALL: [&str; 2] = [
+pub(crate) const SMALL: [&str; 2] = [
     "mount -t tmpfs -o size=2M none small",
     "truncate -s 2M image; mkfs.ext4 -q image; mount -o loop image small",
 ];

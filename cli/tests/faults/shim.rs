@@ -1,5 +1,6 @@
 //! instar in a world where system calls do not simply succeed.
 
+use core::ops::Range;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -14,7 +15,7 @@ pub(crate) struct Shim(TempDir);
 impl Shim {
     pub(crate) fn build() -> Self {
         let dir = testkit::scene::temporary_dir().expect("a directory");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/dd_faults/shim.c");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/shim.c");
         let compiler = Command::new("cc")
             .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", source, "-o"])
             .arg(path(&dir))
@@ -33,6 +34,11 @@ impl Shim {
     /// instar, which stops before its `at`th call of `call`.
     pub(crate) fn stopping_instar(&self, call: &str, at: usize) -> Tool {
         self.reproducible().with("FAULT_CALL", call).with("FAULT_AT", at.to_string()).with("FAULT_STOP", "1")
+    }
+
+    /// instar, to whom these bytes of files cannot be read.
+    pub(crate) fn instar_not_reading(&self, area: &Range<u64>) -> Tool {
+        self.reproducible().with("FAULT_AREA", format!("{} {}", area.start, area.end))
     }
 
     /// instar, interrupted a thousand times a second.

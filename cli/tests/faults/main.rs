@@ -4,6 +4,7 @@
 //! incomplete.
 
 mod changes;
+mod convert;
 mod errors;
 mod limits;
 mod room;
@@ -53,6 +54,11 @@ impl Scene {
     /// Runs `tool dd ARGS` here.
     fn dd(&self, tool: &Tool, args: &[&str]) -> Run {
         tool.dd(self.path(), args).expect("the tool starts")
+    }
+
+    /// Runs `tool WORDS` here, which are separated by blanks.
+    fn run(&self, tool: &Tool, words: &str) -> Run {
+        tool.run(self.path(), words.split_whitespace()).expect("the tool starts")
     }
 
     /// Runs `prefix… instar dd if=disk.raw of=out` here.
