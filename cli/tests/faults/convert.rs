@@ -2,12 +2,13 @@
 
 use core::ops::Range;
 use std::fs;
+use std::os::unix::fs::FileExt;
 
 use testkit::disk::{Disk, KIB, MIB};
 use testkit::outcome::{Content, Exit};
 use testkit::qemu::Qemu;
 use testkit::scene;
-use testkit::tool::with_own_mounts;
+use testkit::tool::{Tool, with_own_mounts};
 
 use crate::room::SMALL;
 use crate::shim::Shim;
@@ -89,6 +90,41 @@ fn what_cannot_be_read_is_an_error_where_nothing_is_salvaged() {
         let run = scene.run(&shim.instar_not_reading(unreadable), &convert);
         scene.assert_failed(&run, &["reading 'disk.raw' at byte ", "I/O error"]);
     }
+}
+
+/// The first cluster of an image that qemu-img has just compressed, in its file: it cannot be read, or is something else.
+#[test]
+fn what_cannot_be_decompressed_is_salvaged_as_zeros() {
+    let Some(qemu) = Qemu::require() else { return };
+    let shim = Shim::build();
+    let scene = Scene::with(Disk::hole(MIB).with(0, "first", 1000).with(300 * KIB, "second", 1000));
+    let first = 5 * 65536;
+    Qemu::script(scene.path(), "qemu-img convert -c -O qcow2 disk.raw disk.qcow2", &[]).expect("an image");
+    let salvage = |tool: &Tool, output: &str| {
+        let run = scene.run(tool, &format!("convert --salvage -f qcow2 {output}"));
+        assert_eq!(run.exit, Exit::Code(0), "{output}: {}", run.stderr);
+        run.stderr
+    };
+    let warning = "instar: warning: 65536 bytes could not be read: they are zeros in the output\n";
+    let expected = disk_without(&scene, &(0..65536));
+
+    assert_eq!(salvage(&shim.instar_not_reading(&(first..first + 1)), "disk.qcow2 out"), warning);
+    assert_eq!(scene::content_of(&scene.file("out")).expect("a disk"), expected);
+
+    let image = fs::File::options().write(true).open(scene.file("disk.qcow2")).expect("the image");
+    image.write_all_at(&[0xff; 10], first).expect("it can be written");
+    salvage(qemu.img(), "disk.qcow2 theirs");
+    for output in ["disk.qcow2 out", "-O qcow2 disk.qcow2 again", "-O qcow2 -c disk.qcow2 again"] {
+        assert_eq!(salvage(&Tool::named(INSTAR), output), warning, "{output}");
+        if output.contains("again") {
+            assert_eq!(scene.run(qemu.img(), "convert -f qcow2 again out").exit, Exit::Code(0));
+        }
+        for name in ["theirs", "out"] {
+            assert_eq!(scene::content_of(&scene.file(name)).expect("a disk"), expected, "{output}: {name}");
+        }
+    }
+    let run = scene.run(&Tool::named(INSTAR), "convert -f qcow2 disk.qcow2 out");
+    scene.assert_failed(&run, &["'disk.qcow2' is corrupt at byte 327680", "cannot be decompressed"]);
 }
 
 /// Without its tables there is no disk that something could be salvaged of.

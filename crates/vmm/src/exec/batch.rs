@@ -69,7 +69,7 @@ pub(super) struct Place {
     /// The number of its unit.
     pub(super) unit: usize,
     /// Where its first byte is among what the units become.
-    at: u64,
+    pub(super) at: u64,
 }
 
 /// Bytes of an input with units in them.

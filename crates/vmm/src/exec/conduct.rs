@@ -1,6 +1,7 @@
 //! How a command is carried out, beside what it does.
 
 use core::num::{NonZeroU64, NonZeroUsize};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,9 +30,14 @@ impl Default for Conduct {
     }
 }
 
-/// What could not be read: as many ranges as there are places where reading failed.
+/// What could not be read.
 #[derive(Debug, Default)]
-pub struct Salvaged(Mutex<Ranges>);
+pub struct Salvaged {
+    /// As many as there are places where reading failed.
+    ranges: Mutex<Ranges>,
+    /// Bytes of the disk in compressed units that could not be read, or not be decompressed. Each is asked for once.
+    in_units: AtomicU64,
+}
 
 /// Ranges of files that touch no other: from a byte on, up to another.
 type Ranges = BTreeMap<(FileId, u64), u64>;
@@ -43,7 +49,13 @@ impl Salvaged {
     /// How many bytes were taken for zeros, however often they were to be read.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.ranges().iter().map(|((_, start), end)| end - start).sum()
+        let in_ranges: u64 = self.ranges().iter().map(|((_, start), end)| end - start).sum();
+        in_ranges + self.in_units.load(Relaxed)
+    }
+
+    /// Takes note of `len` bytes that cannot be had from a compressed unit.
+    pub(super) fn lost_in_unit(&self, len: u64) {
+        self.in_units.fetch_add(len, Relaxed);
     }
 
     /// Fills `buf` with what can be read of the input `file` from `offset` on, sector by sector.
@@ -57,7 +69,7 @@ impl Salvaged {
     }
 
     fn ranges(&self) -> MutexGuard<'_, Ranges> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ranges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

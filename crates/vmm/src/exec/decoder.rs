@@ -7,11 +7,11 @@ use vm_memory::{Bytes, VolatileSlice};
 use zerocopy::{Immutable, IntoBytes};
 
 use super::batch::{Layout, Run};
-use super::mover::Mover;
+use super::mover::{Mover, Stores};
 use super::operation::Part;
 use super::progress::Stopped;
 use crate::error::{Error, ImageFailure};
-use crate::files::Files;
+use crate::files::Input;
 use crate::ring::{FailureKind, lengths};
 use crate::sandbox::Sandbox;
 
@@ -40,13 +40,12 @@ impl Decoder {
 
     /// Carries out the parts of one batch.
     pub(super) fn carry_out(&mut self, parts: &[Part], mover: &mut Mover<'_>) -> Result<(), Stopped> {
-        let files = mover.stores.files;
         mover.shift.go_on()?;
         let layout = Layout::of(parts);
-        give(&self.sandbox.exchange(), &layout, files)?;
+        give(&self.sandbox.exchange(), &layout, &mover.stores)?;
         self.sandbox.run()?;
         let exchange = self.sandbox.exchange();
-        check(parts, &layout, &lengths(&exchange, &layout.units)?, files)?;
+        check(parts, &layout, &exchange, &mover.stores)?;
         for strip in layout.strips(parts) {
             mover.deliver(&window(&exchange, PLAIN_AT + strip.at, strip.len), strip.to, strip.dst)?;
         }
@@ -55,9 +54,13 @@ impl Decoder {
 }
 
 /// Puts a batch into a decoder's exchange.
-fn give(exchange: &VolatileSlice<'_>, layout: &Layout, files: &Files) -> Result<(), Stopped> {
-    for &Run { file, src, at, len } in &layout.runs {
-        files.input(file).read_exact_into(&window(exchange, PACKED_AT + at, len), src)?;
+fn give(exchange: &VolatileSlice<'_>, layout: &Layout, stores: &Stores<'_>) -> Result<(), Stopped> {
+    for run in &layout.runs {
+        let input = stores.files.input(run.file);
+        match input.read_exact_into(&window(exchange, PACKED_AT + run.at, run.len), run.src) {
+            Err(_) if stores.conduct.salvaged.is_some() => salvage(exchange, layout, run, input),
+            read => read?,
+        }
     }
     let count = u32::try_from(layout.units.len()).expect("a batch has few units");
     put(exchange, UNITS_AT, layout.units.as_slice());
@@ -65,19 +68,47 @@ fn give(exchange: &VolatileSlice<'_>, layout: &Layout, files: &Files) -> Result<
     Ok(())
 }
 
-/// Whether every part is there, in units of these lengths.
-fn check(parts: &[Part], layout: &Layout, lengths: &[Option<u32>], files: &Files) -> Result<(), Error> {
+/// Puts each unit of `run` into a decoder's exchange that can be read, and zeros, which are no unit, for each that cannot.
+fn salvage(exchange: &VolatileSlice<'_>, layout: &Layout, run: &Run, input: &Input) {
+    for unit in &layout.units {
+        let Some(within) = u64::from(unit.packed_at).checked_sub(run.at).filter(|&at| at < run.len) else {
+            continue;
+        };
+        let place = window(exchange, PACKED_AT + run.at + within, unit.packed_len.into());
+        if input.read_exact_into(&place, run.src + within).is_err() {
+            clear(&place);
+        }
+    }
+}
+
+/// Whether every part is there. Where things are salvaged, one that is not becomes zeros.
+fn check(
+    parts: &[Part],
+    layout: &Layout,
+    exchange: &VolatileSlice<'_>,
+    stores: &Stores<'_>,
+) -> Result<(), Error> {
+    let lengths = lengths(exchange, &layout.units)?;
     for (part, place) in parts.iter().zip(&layout.places) {
         let what = match lengths[place.unit] {
             None => "a compressed cluster cannot be decompressed",
             Some(len) if part.end() > len => "a compressed cluster is shorter than what is in it",
             Some(_) => continue,
         };
-        let file = files.path(part.unit.file).map_or_else(PathBuf::new, ToOwned::to_owned);
+        if let Some(salvaged) = &stores.conduct.salvaged {
+            clear(&window(exchange, PLAIN_AT + place.at, part.len.into()));
+            salvaged.lost_in_unit(part.len.into());
+            continue;
+        }
+        let file = stores.files.path(part.unit.file).map_or_else(PathBuf::new, ToOwned::to_owned);
         let (kind, at, what) = (FailureKind::Corrupt, part.unit.src, what.to_owned());
         return Err(ImageFailure { kind, file, is_input: true, at, what }.into());
     }
     Ok(())
+}
+
+fn clear(place: &VolatileSlice<'_>) {
+    place.write_slice(&vec![0; place.len()], 0).expect("as long as its place");
 }
 
 fn put<T: IntoBytes + Immutable + ?Sized>(exchange: &VolatileSlice<'_>, at: u64, value: &T) {
