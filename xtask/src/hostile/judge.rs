@@ -140,7 +140,8 @@ fn compare(trial: &Trial<'_>, ours: &Run, wrong: &mut Vec<String>) -> Result<Fin
             let len = dir.join(OURS).metadata()?.len();
             let why = known::why_read(format.name, &case.name, &theirs.said, request.is_whole, len);
             if why.is_none() {
-                wrong.push(format!("qemu-img does not read it: {}", theirs.said.trim_end()));
+                let said = theirs.said.trim_end();
+                wrong.push(format!("qemu-img does not read it: {}, {said}", theirs.status));
             }
             why.map_or(Finding::Failure, Finding::InstarAlone)
         }
