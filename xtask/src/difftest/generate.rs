@@ -182,7 +182,8 @@ fn largest(layer: &Layer) -> u64 {
         Format::Foreign(_) => SMALL,
         Format::Qcow2 if layer.option("preallocation").is_some() => SMALL,
         Format::Raw => 10 * TIB,
-        Format::Qcow2 if has_small_clusters => 100 * GIB,
+        // A snapshot of more takes QEMU an hour.
+        Format::Qcow2 if has_small_clusters => 10 * GIB,
         Format::Qcow2 => 10 * TIB,
         Format::Vmdk if layer.option("subformat") == Some("streamOptimized") => SMALL,
         Format::Vmdk => 20 * GIB,
