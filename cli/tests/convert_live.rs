@@ -195,6 +195,7 @@ fn compressed_outputs() {
         "convert -c -O qcow2 -o compression_type=zstd vhdx.img out.img",
         "convert -c -m 4 -W -O qcow2 -o cluster_size=4k qcow2.img out.img",
         "convert -O vmdk -o subformat=streamOptimized raw.img out.img",
+        "convert -S 0 -O vmdk -o subformat=streamOptimized zeros.img out.img",
         "convert -c -O vmdk -o subformat=streamOptimized,adapter_type=lsilogic,compat6 qcow2.img out.img",
     ]
     .map(|words| Case(words.into()))
@@ -471,7 +472,8 @@ impl Deref for Scene {
     }
 }
 
-/// The same disk in every format, a raw disk that is no whole number of sectors, and an overlay on a raw disk.
+/// The same disk in every format, a raw disk that is no whole number of sectors, an overlay on a raw disk, and two kinds of
+/// zeros that meet in the middle of a grain.
 fn make_inputs(dir: &Path) -> io::Result<()> {
     let disk = Disk::hole(SIZE)
         .with(100, "head", 70_000)
@@ -489,6 +491,8 @@ fn make_inputs(dir: &Path) -> io::Result<()> {
     Disk::solid("base", SIZE).write(&dir.join("base.img"))?;
     let overlay = "qemu-img create -q -f qcow2 -b base.img -F raw overlay.img
         qemu-io -f qcow2 -c 'write -P 7 1M 100k' -c 'write -z 3M 1M' -c 'write -P 0 5M 64k' overlay.img >/dev/null
+        qemu-img create -q -f qcow2 -o cluster_size=4k zeros.img 1M
+        qemu-io -f qcow2 -c 'write -z 300k 400k' zeros.img >/dev/null
         qemu-img create -q -f qcow2 snapshots.img 2M
         qemu-io -f qcow2 -c 'write -P 1 0 200k' snapshots.img >/dev/null
         qemu-img snapshot -c first snapshots.img

@@ -148,13 +148,15 @@ impl<'p, H: Host, S: StepSink> Packer<'p, H, S> {
         unit: &Unit,
         packed: Option<(u64, Packed)>,
     ) -> Result<(), Error> {
+        let is_zero = unit.packed_at.is_none() || matches!(packed, Some((_, Packed::Zeros)));
         match packed {
-            Some((at, Packed::Len(len))) if len < self.unit_len || plan.packs_all() => {
-                plan.packed(unit.start, Source::Data { file: self.stage, offset: at }, len)
-            }
-            Some((_, Packed::Zeros)) => {
+            // In one piece, however many it came in: some plans take zeros by whole units only.
+            _ if is_zero => {
                 let len = unit.pieces.iter().map(|piece| piece.len).sum();
                 plan.extent(Extent { start: unit.start, len, source: Source::Zero })
+            }
+            Some((at, Packed::Len(len))) if len < self.unit_len || plan.packs_all() => {
+                plan.packed(unit.start, Source::Data { file: self.stage, offset: at }, len)
             }
             _ => unit.pieces.iter().try_for_each(|&piece| plan.extent(piece)),
         }
