@@ -48,12 +48,12 @@ pub const BELL_PIPE: u32 = 2;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FileEntry {
-    /// What may be done with it: [`ROLE_INPUT`], [`ROLE_OUTPUT`] or [`ROLE_STAGE`].
+    /// What may be done with it: [`ROLE_INPUT`], [`ROLE_OUTPUT`], [`ROLE_STAGE`] or [`ROLE_IN_PLACE`].
     pub role: u32,
     /// What the host knows about it from the user: [`NAMED_DMG`] or 0.
     pub hints: u32,
-    /// An input's length in bytes as it was opened, or the stage's; of an output, the length that it cannot exceed, and
-    /// [`u64::MAX`] where none is known.
+    /// Its length in bytes as it was opened; of an output, the length that it cannot exceed, and [`u64::MAX`] where none is
+    /// known.
     pub len: u64,
 }
 
@@ -65,6 +65,10 @@ pub const ROLE_OUTPUT: u32 = 2;
 
 /// Memory that is written and read as a file. It has its length, and keeps it.
 pub const ROLE_STAGE: u32 = 3;
+
+/// The file is there, and is read and written. What is read is what the rings before have made of it. It may become longer,
+/// and never shorter than it was.
+pub const ROLE_IN_PLACE: u32 = 4;
 
 /// The user's name for the file ends in `.dmg`, which is what `qemu-img` knows Apple's images by.
 pub const NAMED_DMG: u32 = 1;

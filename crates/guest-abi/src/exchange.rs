@@ -75,7 +75,8 @@ pub const PANICKED: u32 = 4;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Record {
-    /// [`READ`], [`SET_LEN`], [`COPY`], [`ZERO`], [`WRITE`], [`OPEN`], [`EXPECT`], [`DECODE`], [`SCAN`] or [`PACK`].
+    /// [`READ`], [`SET_LEN`], [`COPY`], [`ZERO`], [`WRITE`], [`OPEN`], [`EXPECT`], [`DECODE`], [`SCAN`], [`PACK`] or
+    /// [`CREATE`].
     pub op: u32,
     /// The file that is read, sized or written.
     pub file: u32,
@@ -117,10 +118,12 @@ impl Record {
     };
 }
 
-/// Bytes `src`, `len` of the input `file` into the data window at `dst`.
+/// Bytes `src`, `len` of the input `file` into the data window at `dst`. Of a file that is written in place, too, as the rings
+/// before have left it.
 pub const READ: u32 = 1;
 
-/// The output `file` is `len` bytes long. Its first operation; again when the guest knows better.
+/// The output `file` is `len` bytes long. Its first operation; again when the guest knows better. Nothing is written before
+/// all outputs have a length. A file that is written in place has one, and does not become shorter than that.
 pub const SET_LEN: u32 = 2;
 
 /// Bytes `src`, `len` of the input `src_file` to byte `dst` of the output `file`.
@@ -192,6 +195,13 @@ pub const PACK_ANSWER_LEN: u64 = 4;
 pub const fn pack_room(len: u64) -> u64 {
     len + len / 64 + 1024
 }
+
+/// The output `file` consists of one file more, which becomes an output too: its number is the next that is free. The host has
+/// a name for it. To be asked for before any output has a length.
+pub const CREATE: u32 = 11;
+
+/// How many files an output may consist of beside itself: a disk of 8 TiB in pieces of 2 GiB.
+pub const MAX_FURTHER: u32 = 4096;
 
 /// The longest name of a file in an image, in bytes.
 pub const NAME_LEN: u64 = 4096;

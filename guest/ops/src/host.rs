@@ -11,7 +11,7 @@ use guest_abi::exchange;
 ///
 /// Its files were opened, and numbered, before the command began.
 pub trait Host: StepSink {
-    /// The length in bytes of the input `file`.
+    /// The length in bytes of the input `file`, or of a file in place as the steps so far have made it.
     fn file_len(&self, file: FileId) -> u64;
 
     /// Whether the user's name for `file` ends in `.dmg`.
@@ -23,6 +23,10 @@ pub trait Host: StepSink {
     ///
     /// When the name is too long. A file that may not be opened ends the command: its host says why.
     fn open(&self, from: FileId, name: &[u8]) -> Result<FileId, Error>;
+
+    /// The output `of` consists of one file more: its number. To be called before the first step. What it is called, and
+    /// whether it may be, is for the host to say, which ends the command if not.
+    fn create(&self, of: FileId) -> FileId;
 
     /// Says that units of compressed data may come. To be called before the first step, or there must not be any.
     fn expect_units(&self);
@@ -47,7 +51,8 @@ pub trait Host: StepSink {
     /// Waits until all that was asked for has been done.
     fn settle(&self);
 
-    /// Fills `buf` with the bytes of the input `file` that start at byte `offset`.
+    /// Fills `buf` with the bytes of the input `file` that start at byte `offset`; of a file in place, with what all steps so
+    /// far have made of it.
     ///
     /// # Errors
     ///
@@ -90,7 +95,7 @@ pub enum Packed {
     No,
 }
 
-/// One input of a host, as the format crates read it.
+/// One input of a host, or a file in place, as the format crates read it.
 #[derive(Debug)]
 pub struct HostFile<'h, H> {
     host: &'h H,
@@ -98,7 +103,7 @@ pub struct HostFile<'h, H> {
 }
 
 impl<'h, H: Host> HostFile<'h, H> {
-    /// The input `file` of `host`.
+    /// The input, or the file in place, `file` of `host`.
     pub const fn new(host: &'h H, file: FileId) -> Self {
         Self { host, file }
     }

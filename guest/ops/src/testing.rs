@@ -7,7 +7,7 @@
 //! asked for in all can be limited, as by the real host, and a command that asks for more gets errors.
 
 use core::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::string::String;
 use std::vec;
 use std::vec::Vec;
@@ -24,6 +24,8 @@ use crate::host::{Pack, Packed, Scan};
 #[derive(Debug, Default)]
 pub struct MemoryHost {
     files: Vec<File>,
+    /// Those that outputs consist of besides: they come into use, in this order, as they are asked for.
+    further: RefCell<VecDeque<FileId>>,
     /// Those of the files that images may name.
     names: BTreeMap<Vec<u8>, FileId>,
     reads: Cell<usize>,
@@ -46,6 +48,7 @@ enum File {
     Input(Input),
     Output(RefCell<Output>),
     Stage(RefCell<SparseFile>),
+    InPlace { content: RefCell<SparseFile>, first_len: u64 },
 }
 
 /// What anything costs beside the bytes that it handles.
@@ -79,6 +82,21 @@ impl MemoryHost {
     #[must_use]
     pub fn with_output(mut self, max_len: u64) -> Self {
         self.files.push(File::Output(RefCell::new(Output::new(max_len))));
+        self
+    }
+
+    /// The host with one more file, which an output consists of beside itself, and which may become `max_len` bytes long.
+    #[must_use]
+    pub fn with_further_output(self, max_len: u64) -> Self {
+        self.further.borrow_mut().push_back(self.next_id());
+        self.with_output(max_len)
+    }
+
+    /// The host with one more file, which consists of `bytes`, and is read and written in place.
+    #[must_use]
+    pub fn with_in_place(mut self, bytes: &[u8]) -> Self {
+        let content = RefCell::new(SparseFile::from(bytes));
+        self.files.push(File::InPlace { content, first_len: bytes.len() as u64 });
         self
     }
 
@@ -154,6 +172,14 @@ impl MemoryHost {
         Ok(())
     }
 
+    /// The file in place `file` as the steps so far have made it.
+    pub fn in_place(&self, file: FileId) -> Vec<u8> {
+        match self.files.get(file.0 as usize) {
+            Some(File::InPlace { content, .. }) => all(&content.borrow()),
+            other => panic!("{file:?} is in place and is {other:?}"),
+        }
+    }
+
     fn next_id(&self) -> FileId {
         FileId(u32::try_from(self.files.len()).expect("a few files"))
     }
@@ -201,29 +227,31 @@ impl MemoryHost {
         }
     }
 
-    /// `len` bytes at `offset` of an input or the stage.
+    /// `len` bytes at `offset` of any file but an output.
     fn bytes(&self, file: FileId, offset: u64, len: u64) -> Vec<u8> {
         let mut bytes = std::vec![0; place(len)];
-        let read = if self.is_stage(file) {
-            self.stage(file).borrow().read_exact_at(offset, &mut bytes)
-        } else {
-            self.input(file).read_exact_at(offset, &mut bytes)
+        let read = match self.files.get(file.0 as usize) {
+            Some(File::Stage(content) | File::InPlace { content, .. }) => {
+                content.borrow().read_exact_at(offset, &mut bytes)
+            }
+            _ => self.input(file).read_exact_at(offset, &mut bytes),
         };
         read.expect("it is inside the file");
         bytes
     }
 
-    /// Does what `step` says of the stage.
-    fn put_into(&self, stage: &RefCell<SparseFile>, step: Step<'_>) {
+    /// Does what `step` says of the stage, or of a file in place.
+    fn put_into(&self, content: &RefCell<SparseFile>, step: Step<'_>) {
         let (dst, bytes) = match step {
             Step::Write { dst, bytes, .. } => (dst, bytes.to_vec()),
             Step::Fill { dst, len, source: Source::Zero, .. } => (dst, std::vec![0; place(len)]),
             Step::Fill { dst, len, source: Source::Data { file, offset }, .. } => {
                 (dst, self.bytes(file, offset, len))
             }
-            step => panic!("{step:?} of the stage"),
+            step => panic!("{step:?} of a file that has its bytes"),
         };
-        put(&mut stage.borrow_mut(), dst, &bytes);
+        assert!(!bytes.is_empty(), "a step that does nothing");
+        put(&mut content.borrow_mut(), dst, &bytes);
     }
 
     fn check_source(&self, source: Source, len: u64) {
@@ -238,11 +266,19 @@ impl MemoryHost {
 
 impl Host for MemoryHost {
     fn file_len(&self, file: FileId) -> u64 {
-        self.input(file).file_len()
+        match &self.files[file.0 as usize] {
+            File::InPlace { content, .. } => content.borrow().file_len(),
+            _ => self.input(file).file_len(),
+        }
     }
 
     fn is_named_dmg(&self, file: FileId) -> bool {
-        self.input(file).named_dmg
+        matches!(self.files.get(file.0 as usize), Some(File::Input(input)) if input.named_dmg)
+    }
+
+    fn create(&self, _of: FileId) -> FileId {
+        assert!(self.steps.borrow().is_empty(), "another output after the first step");
+        self.further.borrow_mut().pop_front().expect("an output consists of as many files as there are")
     }
 
     fn open(&self, _from: FileId, name: &[u8]) -> Result<FileId, Error> {
@@ -306,7 +342,10 @@ impl Host for MemoryHost {
             self.reads.set(self.reads.get() + 1);
         }
         self.charge(buf.len() as u64)?;
-        self.input(file).read_exact_at(offset, buf)
+        match &self.files[file.0 as usize] {
+            File::InPlace { content, .. } => content.borrow().read_exact_at(offset, buf),
+            _ => self.input(file).read_exact_at(offset, buf),
+        }
     }
 }
 
@@ -320,10 +359,20 @@ impl StepSink for MemoryHost {
         if let Step::Fill { len, source, .. } = step {
             self.check_source(source, len);
         }
-        if let Some(File::Stage(stage)) = self.files.get(file.0 as usize) {
-            self.charge(0)?;
-            self.put_into(stage, step);
-            return Ok(());
+        match (self.files.get(file.0 as usize), step) {
+            (Some(File::InPlace { content, first_len }), Step::SetLen { len, .. }) => {
+                assert!(len >= *first_len, "a file in place of {first_len} bytes becomes {len} long");
+                self.charge(0)?;
+                let mut content = content.borrow_mut();
+                *content = core::mem::take(&mut *content).with_len(len);
+                return Ok(());
+            }
+            (Some(File::Stage(content) | File::InPlace { content, .. }), step) => {
+                self.charge(0)?;
+                self.put_into(content, step);
+                return Ok(());
+            }
+            _ => {}
         }
         let staged = match step {
             // The stage will hold something else soon.
@@ -372,15 +421,18 @@ fn place(at: u64) -> usize {
     usize::try_from(at).expect("it is in memory")
 }
 
-/// Puts `bytes` at byte `dst` of the stage.
-fn put(stage: &mut SparseFile, dst: u64, bytes: &[u8]) {
-    let room = stage.file_len().checked_sub(dst);
-    assert!(
-        room.is_some_and(|room| bytes.len() as u64 <= room),
-        "{} bytes at {dst} of the stage",
-        bytes.len()
-    );
-    stage.write(dst, bytes);
+/// Puts `bytes` at byte `dst` of the stage, or of a file in place.
+fn put(content: &mut SparseFile, dst: u64, bytes: &[u8]) {
+    let room = content.file_len().checked_sub(dst);
+    let fits = room.is_some_and(|room| bytes.len() as u64 <= room);
+    assert!(fits, "{} bytes at {dst} of a file of {} bytes", bytes.len(), content.file_len());
+    content.write(dst, bytes);
+}
+
+fn all(content: &SparseFile) -> Vec<u8> {
+    let mut bytes = vec![0; place(content.file_len())];
+    content.read_exact_at(0, &mut bytes).expect("it is inside the file");
+    bytes
 }
 
 fn compress(bytes: &[u8], codec: Codec) -> Vec<u8> {

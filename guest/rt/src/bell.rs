@@ -4,10 +4,10 @@ use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
 use fmt_core::{Codec, Error, ErrorKind, FileId, Source, Step, StepSink};
-use guest_abi::boot::{BootPage, FileEntry, NAMED_DMG, ROLE_OUTPUT};
+use guest_abi::boot::{BootPage, FileEntry, NAMED_DMG, ROLE_IN_PLACE, ROLE_OUTPUT};
 use guest_abi::exchange::{
-    COPY, DATA_AT, DATA_LEN, DECODE, EXPECT, FAILED, FINISHED, GO_ON, Head, MAX_RECORDS, NAME_LEN, OPEN,
-    PACK, PACK_ANSWER_LEN, PACKED_ZEROS, READ, RECORDS_AT, REPORT_AT, Record, SCAN, SET_LEN, TEXT_AT,
+    COPY, CREATE, DATA_AT, DATA_LEN, DECODE, EXPECT, FAILED, FINISHED, GO_ON, Head, MAX_RECORDS, NAME_LEN,
+    OPEN, PACK, PACK_ANSWER_LEN, PACKED_ZEROS, READ, RECORDS_AT, REPORT_AT, Record, SCAN, SET_LEN, TEXT_AT,
     TEXT_LEN, WRITE, ZERO, scan_answer_len,
 };
 use guest_ops::decode::codec_number;
@@ -19,7 +19,7 @@ use crate::{doorbell, exchange};
 /// The host, reached through the exchange. Steps are gathered and go with the next ring.
 #[derive(Debug)]
 pub struct Bell {
-    /// The files, by number: those of the boot page, then those that images named.
+    /// The files, by number: those of the boot page, then those that images named, and that outputs consist of.
     files: RefCell<Vec<FileEntry>>,
     /// How many records wait in the exchange.
     count: Cell<u32>,
@@ -126,6 +126,25 @@ impl Bell {
         self.files.borrow().get(file.0 as usize).copied()
     }
 
+    fn add(&self, entry: FileEntry) -> FileId {
+        let mut files = self.files.borrow_mut();
+        files.push(entry);
+        FileId(files.len() as u32 - 1)
+    }
+
+    fn is_in_place(&self, file: FileId) -> bool {
+        self.entry(file).is_some_and(|entry| entry.role == ROLE_IN_PLACE)
+    }
+
+    fn set_len(&self, file: FileId, len: u64) {
+        if let Some(entry) = self.files.borrow_mut().get_mut(file.0 as usize)
+            && entry.role == ROLE_IN_PLACE
+        {
+            entry.len = len;
+        }
+        self.push(Record { op: SET_LEN, file: file.0, len, ..Record::default() });
+    }
+
     fn write(&self, file: u32, mut dst: u64, bytes: &[u8]) {
         for part in bytes.chunks(DATA_LEN as usize) {
             let len = part.len() as u64;
@@ -183,10 +202,12 @@ impl Host for Bell {
         self.ring();
         exchange::get(DATA_AT + dst, &mut answer);
 
-        let mut files = self.files.borrow_mut();
-        let id = FileId(files.len() as u32);
-        files.push(FileEntry::read_from_bytes(&answer).unwrap_or_default());
-        Ok(id)
+        Ok(self.add(FileEntry::read_from_bytes(&answer).unwrap_or_default()))
+    }
+
+    fn create(&self, of: FileId) -> FileId {
+        self.push(Record { op: CREATE, file: of.0, ..Record::default() });
+        self.add(FileEntry { role: ROLE_OUTPUT, hints: 0, len: u64::MAX })
     }
 
     fn expect_units(&self) {
@@ -256,6 +277,10 @@ impl Host for Bell {
         if end.is_none_or(|end| end > self.file_len(file)) {
             return Err(Error::new(ErrorKind::Io, offset, "read past the end of the file"));
         }
+        // What was said before is to be seen.
+        if self.is_in_place(file) {
+            self.ring();
+        }
         let mut src = offset;
         for part in buf.chunks_mut(DATA_LEN as usize) {
             let len = part.len() as u64;
@@ -270,7 +295,7 @@ impl StepSink for Bell {
     fn step(&self, step: Step<'_>) -> Result<(), Error> {
         let none = Record::default();
         match step {
-            Step::SetLen { file, len } => self.push(Record { op: SET_LEN, file: file.0, len, ..none }),
+            Step::SetLen { file, len } => self.set_len(file, len),
             Step::Write { file, dst, bytes } => self.write(file.0, dst, bytes),
             Step::Fill { file, dst, len, source } => match source {
                 Source::Zero => self.push(Record { op: ZERO, file: file.0, dst, len, ..none }),

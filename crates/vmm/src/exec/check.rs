@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use guest_abi::boot::FileEntry;
 use guest_abi::exchange::{
-    CODEC_DEFLATE, CODEC_ZLIB, CODEC_ZSTD, COPY, DATA_LEN, DECODE, EXPECT, MAX_PACKED_LEN, MAX_UNIT_LEN,
-    MIN_SCAN_UNIT, NAME_LEN, OPEN, PACK, PACK_ANSWER_LEN, READ, Record, SCAN, SET_LEN, WRITE, ZERO,
-    pack_room, scan_answer_len,
+    CODEC_DEFLATE, CODEC_ZLIB, CODEC_ZSTD, COPY, CREATE, DATA_LEN, DECODE, EXPECT, MAX_PACKED_LEN,
+    MAX_UNIT_LEN, MIN_SCAN_UNIT, NAME_LEN, OPEN, PACK, PACK_ANSWER_LEN, READ, Record, SCAN, SET_LEN, WRITE,
+    ZERO, pack_room, scan_answer_len,
 };
 
 use super::fault::{ExecError, OperationFault as Fault};
@@ -45,8 +45,12 @@ pub(super) struct Ledger {
     pub(super) packed: u64,
     /// Bytes into outputs.
     pub(super) written: u64,
-    /// The outputs that have been given a length: the last one, in bytes.
+    /// The outputs, and files in place, that have been given a length: the last one, in bytes.
     pub(super) output_lens: BTreeMap<FileId, u64>,
+    /// It has asked for something that changes a file.
+    pub(super) has_begun: bool,
+    /// All outputs have been given a length, and there will be no others.
+    pub(super) are_outputs_sized: bool,
     /// It has said that there may be something to decompress.
     pub(super) expects_units: bool,
 }
@@ -59,7 +63,8 @@ pub(super) fn check(
     limits: &Limits,
     ledger: &Ledger,
 ) -> Result<(Vec<Operation>, Ledger), ExecError> {
-    let mut checker = Checker { roles, limits, ledger: ledger.clone() };
+    let mut checker =
+        Checker { roles: roles.iter().copied().map(Some).collect(), limits, ledger: ledger.clone() };
     let operations = records.iter().map(|record| checker.operation(record)).collect::<Result<_, _>>();
     match operations {
         Ok(operations) => Ok((operations, checker.ledger)),
@@ -68,7 +73,8 @@ pub(super) fn check(
 }
 
 struct Checker<'a> {
-    roles: &'a [Role],
+    /// As they will be when the operations so far have been carried out; `None` for what can be used from the next ring on.
+    roles: Vec<Option<Role>>,
     limits: &'a Limits,
     ledger: Ledger,
 }
@@ -101,6 +107,7 @@ impl Checker<'_> {
             WRITE => self.write_own(record),
             OPEN => self.open(record),
             EXPECT => self.expect(record),
+            CREATE => self.create(record),
             op => Err(Fault::UnknownOperation(op)),
         }
     }
@@ -108,10 +115,13 @@ impl Checker<'_> {
     fn read(&mut self, record: &Record) -> Result<Operation, Fault> {
         let &Record { file, src, dst: window_at, len, .. } = record;
         unused("src_file", record.src_file)?;
-        let file = self.source(file, src, len)?;
+        let (id, file_len) = self.readable(file)?;
+        if !is_inside(src, some(len)?, file_len) {
+            return Err(Fault::OutsideInput { file, offset: src, len, file_len });
+        }
         in_window(window_at, len)?;
         self.count_read(len)?;
-        Ok(Operation::Read(Read { file, src, window_at, len }))
+        Ok(Operation::Read(Read { file: id, src, window_at, len }))
     }
 
     fn set_len(&mut self, record: &Record) -> Result<Operation, Fault> {
@@ -123,7 +133,15 @@ impl Checker<'_> {
         if len > self.limits.output_len {
             return Err(Fault::TooLong { file, len, allowed: self.limits.output_len });
         }
-        let keeps_all = self.ledger.output_lens.insert(id, len).is_some_and(|before| before <= len);
+        if let Role::InPlace { len: needed } = self.role(file)? {
+            self.refuse_unsized()?;
+            if len < needed {
+                return Err(Fault::TooShort { file, len, needed });
+            }
+        }
+        self.ledger.has_begun = true;
+        let keeps_all = self.current_len(file).is_ok_and(|before| before <= len);
+        self.ledger.output_lens.insert(id, len);
         Ok(Operation::SetLen { file: id, len, keeps_all })
     }
 
@@ -149,11 +167,11 @@ impl Checker<'_> {
 
     /// Whether the file may be opened is not decided here: that depends on the name. But a guest knows all files that it
     /// reads before it writes, so that the host can give up opening any.
-    fn open(&self, record: &Record) -> Result<Operation, Fault> {
+    fn open(&mut self, record: &Record) -> Result<Operation, Fault> {
         let &Record { file, src: name_at, dst: window_at, len: name_len, .. } = record;
         unused("src_file", record.src_file)?;
         let from = self.image(file)?;
-        if !self.ledger.output_lens.is_empty() {
+        if self.ledger.has_begun {
             return Err(Fault::NameTooLate);
         }
         in_window(name_at, some(name_len)?)?;
@@ -161,6 +179,7 @@ impl Checker<'_> {
             return Err(Fault::NameTooLong(name_len));
         }
         in_window(window_at, size_of::<FileEntry>() as u64)?;
+        self.roles.push(None);
         Ok(Operation::Open(Open { from, name_at, name_len, window_at }))
     }
 
@@ -172,11 +191,30 @@ impl Checker<'_> {
         unused("dst", dst)?;
         unused("src", src)?;
         unused("len", len)?;
-        if !self.ledger.output_lens.is_empty() {
+        if self.ledger.has_begun {
             return Err(Fault::ExpectedTooLate);
         }
         self.ledger.expects_units = true;
         Ok(Operation::Expect)
+    }
+
+    /// All outputs have to be known before the first of them is given a length: they are made together.
+    fn create(&mut self, record: &Record) -> Result<Operation, Fault> {
+        let &Record { file, src_file, dst, src, len, .. } = record;
+        unused("src_file", src_file)?;
+        unused("dst", dst)?;
+        unused("src", src)?;
+        unused("len", len)?;
+        let of = self.output(file)?;
+        if self.ledger.has_begun {
+            return Err(Fault::CreatedTooLate);
+        }
+        match self.roles.get_mut(file as usize) {
+            Some(Some(Role::Output { further })) if *further > 0 => *further -= 1,
+            _ => return Err(Fault::NoFurther(file)),
+        }
+        self.roles.push(Some(Role::Output { further: 0 }));
+        Ok(Operation::Create { of })
     }
 
     fn decode(&mut self, record: &Record) -> Result<Operation, Fault> {
@@ -193,7 +231,7 @@ impl Checker<'_> {
         if !is_inside(skip.into(), some(len)?, unit_len.into()) {
             return Err(Fault::OutsideUnit { skip, len, unit_len });
         }
-        self.image(src_file)?;
+        let Role::Input { .. } = self.role(src_file)? else { return Err(Fault::NotAnInput(src_file)) };
         let from = self.source(src_file, src, packed_len.into())?;
         self.count_read(packed_len.into())?;
         let to = self.destination(file, dst, len)?;
@@ -267,13 +305,16 @@ impl Checker<'_> {
         Ok(id)
     }
 
-    /// The output `file`, if it has been given a length by now that has room for `len` bytes at `offset`.
-    fn destination(&self, file: u32, offset: u64, len: u64) -> Result<FileId, Fault> {
+    /// The output `file`, if there is room for `len` bytes at `offset`, and all outputs have been given a length by now: the
+    /// process can be confined then.
+    fn destination(&mut self, file: u32, offset: u64, len: u64) -> Result<FileId, Fault> {
         let (id, file_len) = match self.role(file)? {
             Role::Stage { len } => (FileId(file), len),
             _ => {
                 let id = self.output(file)?;
-                (id, *self.ledger.output_lens.get(&id).ok_or(Fault::NotSized(file))?)
+                self.refuse_unsized()?;
+                self.ledger.has_begun = true;
+                (id, self.current_len(file)?)
             }
         };
         if !is_inside(offset, some(len)?, file_len) {
@@ -286,27 +327,61 @@ impl Checker<'_> {
     fn input(&self, file: u32) -> Result<(FileId, u64), Fault> {
         match self.role(file)? {
             Role::Input { len } | Role::Stage { len } => Ok((FileId(file), len)),
-            Role::Output => Err(Fault::NotAnInput(file)),
+            Role::Output { .. } | Role::InPlace { .. } => Err(Fault::NotAnInput(file)),
         }
     }
 
-    /// The input `file`.
+    /// What the guest itself may read: an input, the stage, or a file in place; and its length.
+    fn readable(&self, file: u32) -> Result<(FileId, u64), Fault> {
+        match self.role(file)? {
+            Role::InPlace { .. } => Ok((FileId(file), self.current_len(file)?)),
+            _ => self.input(file),
+        }
+    }
+
+    /// The image `file`, which may name others.
     fn image(&self, file: u32) -> Result<FileId, Fault> {
         match self.role(file)? {
-            Role::Input { .. } => Ok(FileId(file)),
-            Role::Output | Role::Stage { .. } => Err(Fault::NotAnInput(file)),
+            Role::Input { .. } | Role::InPlace { .. } => Ok(FileId(file)),
+            Role::Output { .. } | Role::Stage { .. } => Err(Fault::NotAnInput(file)),
         }
     }
 
+    /// What may become longer: an output, or a file in place.
     fn output(&self, file: u32) -> Result<FileId, Fault> {
         match self.role(file)? {
-            Role::Output => Ok(FileId(file)),
+            Role::Output { .. } | Role::InPlace { .. } => Ok(FileId(file)),
             Role::Input { .. } | Role::Stage { .. } => Err(Fault::NotAnOutput(file)),
         }
     }
 
+    /// The length of the output or the file in place `file`.
+    fn current_len(&self, file: u32) -> Result<u64, Fault> {
+        match (self.ledger.output_lens.get(&FileId(file)), self.role(file)?) {
+            (Some(&len), _) | (None, Role::InPlace { len }) => Ok(len),
+            _ => Err(Fault::NotSized(file)),
+        }
+    }
+
+    /// Refuses to change a file while there are outputs that have no length.
+    fn refuse_unsized(&mut self) -> Result<(), Fault> {
+        if self.ledger.are_outputs_sized {
+            return Ok(());
+        }
+        let is_sized = |(id, role): (u32, &Option<Role>)| {
+            !matches!(role, Some(Role::Output { .. })) || self.ledger.output_lens.contains_key(&FileId(id))
+        };
+        match (0..).zip(&self.roles).find(|&numbered| !is_sized(numbered)) {
+            Some((id, _)) => Err(Fault::NotSized(id)),
+            None => {
+                self.ledger.are_outputs_sized = true;
+                Ok(())
+            }
+        }
+    }
+
     fn role(&self, file: u32) -> Result<Role, Fault> {
-        self.roles.get(file as usize).copied().ok_or(Fault::NoSuchFile(file))
+        self.roles.get(file as usize).copied().flatten().ok_or(Fault::NoSuchFile(file))
     }
 }
 

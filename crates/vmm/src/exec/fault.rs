@@ -102,7 +102,7 @@ pub enum OperationFault {
         offset: u64,
         /// How many.
         len: u64,
-        /// The length of the file when it was opened.
+        /// The length of the file.
         file_len: u64,
     },
     /// It would reach outside the guest's data window.
@@ -119,6 +119,12 @@ pub enum OperationFault {
     /// It wants another file, where all outputs have been made.
     #[error("it names another file after it has begun to write")]
     NameTooLate,
+    /// It wants another output, where one has been given a length.
+    #[error("it asks for another output after it has begun to write")]
+    CreatedTooLate,
+    /// It wants another output, where the user wants none, or there are as many as there may be.
+    #[error("file {0} consists of no other files")]
+    NoFurther(u32),
     /// It says that there may be something to decompress, where outputs have been made.
     #[error("it expects compressed data after it has begun to write")]
     ExpectedTooLate,
@@ -146,7 +152,7 @@ pub enum OperationFault {
         /// The unit's length when it has been decompressed.
         unit_len: u32,
     },
-    /// It would write to an output that has no length yet.
+    /// It would write while this output has no length yet.
     #[error("file {0} has not been given a length yet")]
     NotSized(u32),
     /// The output would become longer than the request explains.
@@ -159,6 +165,16 @@ pub enum OperationFault {
         /// The bound on it.
         allowed: u64,
     },
+    /// A file in place would become shorter than it was.
+    #[error("file {file} would have {len} bytes, and had {needed}")]
+    TooShort {
+        /// The file's number.
+        file: u32,
+        /// The length.
+        len: u64,
+        /// Its length when it was opened.
+        needed: u64,
+    },
     /// It would write outside the output.
     #[error("{len} bytes at {offset} are not inside file {file}, which was given {file_len}")]
     OutsideOutput {
@@ -168,7 +184,7 @@ pub enum OperationFault {
         offset: u64,
         /// How many.
         len: u64,
-        /// The length that the output was given last.
+        /// The length that the output has, or was given last.
         file_len: u64,
     },
     /// It would look for zeros in units that do not exist.

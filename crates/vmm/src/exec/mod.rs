@@ -67,8 +67,7 @@ pub struct Executor<'a> {
     limits: Limits,
     conduct: Conduct,
     pace: Option<Pace>,
-    /// To be called when all files are open.
-    confine: fn() -> Result<(), ConfineError>,
+    gate: Gate,
     ledger: Ledger,
     crew: Crew<'a>,
     taken: Taken,
@@ -80,8 +79,9 @@ pub struct Executor<'a> {
 
 impl<'a> Executor<'a> {
     /// An executor for a command with these `files`, which may do no more than `limits`. When `interrupted` becomes
-    /// true, it stops after the buffers that it is just moving. When the last output has been made, no file will be
-    /// opened any more, and `confine` is called. Compressed data is decompressed by decoders from `decoders`.
+    /// true, it stops after the buffers that it is just moving. When the last output has been made, or before the first
+    /// change to a file in place, no file will be opened any more, and `confine` is called. Compressed data is decompressed
+    /// by decoders from `decoders`.
     pub fn new(
         files: Files,
         limits: Limits,
@@ -94,7 +94,7 @@ impl<'a> Executor<'a> {
         Self {
             files,
             limits,
-            confine,
+            gate: Gate { confine, is_closed: false },
             ledger: Ledger::default(),
             crew: Crew::new(conduct.workers, decoders),
             pace: None,
@@ -136,7 +136,8 @@ impl<'a> Executor<'a> {
     /// ring on.
     ///
     /// Where the ranges that a ring writes overlap, it is not said which of them remains. But an output is sized before
-    /// what is written then, and what makes it shorter comes after what was written before.
+    /// what is written then, and what makes it shorter comes after what was written before. What is read is as the rings
+    /// before have left it.
     ///
     /// # Errors
     ///
@@ -152,6 +153,9 @@ impl<'a> Executor<'a> {
 
         let mut work = Work::default();
         for operation in merge(operations) {
+            if operation.target().is_some_and(|file| self.files.touch_in_place(file)) {
+                self.gate.close()?;
+            }
             let stores = Stores { files: &self.files, taken: &self.taken, conduct: &self.conduct };
             match operation {
                 Operation::Read(read) => self.crew.foreman(stores, &shift).answer(read, window)?,
@@ -160,13 +164,14 @@ impl<'a> Executor<'a> {
                 Operation::Decode(part) => work.parts.push(part),
                 Operation::Scan(scan) => work.scans.push(Answer::new(scan)),
                 Operation::Pack(pack) => work.packets.push(Packet::new(pack)),
+                Operation::Create { of } => drop(self.files.add_further(of)?),
                 Operation::Expect => self.crew.expect_parts(self.files.inputs_len())?,
                 Operation::SetLen { file, len, keeps_all } => {
                     // What was to be written before lies in the file whether it is longer already or not.
                     if !keeps_all {
                         self.crew.carry_out(&work.take_writes(), stores, &shift, &mut self.ticker)?;
                     }
-                    size_output(file, len, &mut self.files, self.confine)?;
+                    size_output(file, len, &mut self.files, &mut self.gate)?;
                 }
             }
         }
@@ -184,7 +189,8 @@ impl<'a> Executor<'a> {
     pub fn finish(&mut self) -> Result<(), ExecError> {
         let shift = Shift::new(self.interrupted, &self.written, self.pace.as_ref());
         for output in self.files.outputs() {
-            if !output.is_made() {
+            // Without this one, none has been made.
+            if output.len().is_none() {
                 return Err(ExecError::OutputNeverMade(output.path().to_owned()));
             }
         }
@@ -196,17 +202,28 @@ impl<'a> Executor<'a> {
     }
 }
 
-/// Makes the output `file`, or changes its length. With the last one that is made, all files are open.
-fn size_output(
-    file: FileId,
-    len: u64,
-    files: &mut Files,
+/// What this process gives up when all files are open, to be called once.
+struct Gate {
     confine: fn() -> Result<(), ConfineError>,
-) -> Result<(), ExecError> {
-    let were_made = files.are_outputs_made();
+    is_closed: bool,
+}
+
+impl Gate {
+    /// From now on, no file is opened.
+    fn close(&mut self) -> Result<(), ConfineError> {
+        if self.is_closed {
+            return Ok(());
+        }
+        self.is_closed = true;
+        (self.confine)()
+    }
+}
+
+/// Gives the output `file` its length. With the last one that is made, all files are open.
+fn size_output(file: FileId, len: u64, files: &mut Files, gate: &mut Gate) -> Result<(), ExecError> {
     files.size_output(file, len)?;
-    if !were_made && files.are_outputs_made() {
-        confine()?;
+    if !gate.is_closed && files.are_outputs_made() {
+        gate.close()?;
     }
     Ok(())
 }

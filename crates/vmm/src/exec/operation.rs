@@ -15,6 +15,8 @@ pub(super) enum Operation {
     Decode(Part),
     /// One more input.
     Open(Open),
+    /// One more output, which belongs to this one.
+    Create { of: FileId },
     /// There may be something to decompress.
     Expect,
     /// Where an input is other than zero.
@@ -122,6 +124,17 @@ pub(super) enum Source {
 }
 
 impl Operation {
+    /// The file that it changes, if any.
+    pub(super) fn target(&self) -> Option<FileId> {
+        match *self {
+            Self::SetLen { file, .. } => Some(file),
+            Self::Write(write) => Some(write.to),
+            Self::Decode(part) => Some(part.to),
+            Self::Pack(pack) => Some(pack.to),
+            Self::Read(_) | Self::Open(_) | Self::Create { .. } | Self::Expect | Self::Scan(_) => None,
+        }
+    }
+
     /// This operation and the `next` one as one, if `next` continues this one.
     fn joined(self, next: Self) -> Option<Self> {
         match (self, next) {

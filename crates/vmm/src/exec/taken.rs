@@ -53,6 +53,7 @@ fn own_range(operation: &Operation) -> Option<Range<u64>> {
         | Operation::SetLen { .. }
         | Operation::Decode(_)
         | Operation::Expect
+        | Operation::Create { .. }
         | Operation::Scan(_)
         | Operation::Pack(_) => None,
     }

@@ -79,9 +79,15 @@ pub enum FileErrorKind {
     /// The output would be larger than the user wants any to be.
     #[error("it would have {len} bytes, and no output may have more than {allowed}")]
     TooLarge {
-        /// The length that it would have, in bytes.
+        /// The length that it would have, in bytes: all files that are written together.
         len: u64,
         /// The length that it may have, in bytes.
+        allowed: u64,
+    },
+    /// The output consists of more files than this process may have open.
+    #[error("this process may have {allowed} files open, and the output consists of too many")]
+    TooMany {
+        /// How many it may have.
         allowed: u64,
     },
     /// The file system has less room than the output would take.

@@ -34,6 +34,8 @@ pub(super) enum Claim {
     ReadShared,
     /// It is written, and nobody else may.
     Write,
+    /// It is read and written, and nobody else may write.
+    Edit,
 }
 
 impl Claim {
@@ -42,13 +44,14 @@ impl Claim {
         match self {
             Self::Read | Self::ReadShared => &[CONSISTENT_READ],
             Self::Write => &[WRITE, RESIZE],
+            Self::Edit => &[CONSISTENT_READ, WRITE, RESIZE],
         }
     }
 
     /// What others must not do as long as it lasts.
     fn unshared(self) -> &'static [off_t] {
         match self {
-            Self::Read | Self::Write => &[WRITE, RESIZE],
+            Self::Read | Self::Write | Self::Edit => &[WRITE, RESIZE],
             Self::ReadShared => &[],
         }
     }
@@ -57,7 +60,7 @@ impl Claim {
     /// come later know what they do.
     fn unwanted(self) -> &'static [off_t] {
         match self {
-            Self::Read | Self::ReadShared => &[],
+            Self::Read | Self::ReadShared | Self::Edit => &[],
             Self::Write => &[CONSISTENT_READ],
         }
     }
@@ -67,7 +70,7 @@ impl Claim {
         match self {
             Self::Read => Conflict::Writer,
             Self::ReadShared => Conflict::NoReaders,
-            Self::Write => Conflict::User,
+            Self::Write | Self::Edit => Conflict::User,
         }
     }
 }

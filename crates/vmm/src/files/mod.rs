@@ -1,9 +1,9 @@
 //! The files of one command, by number.
 //!
 //! The guest never sees a path or a descriptor, only numbers. The host opens the files, here and nowhere else: inputs
-//! at once and read-only, outputs when the guest first sizes them, so that a command that fails before has touched
-//! nothing. A guest may ask for a further input by the name that an image has for it; it gets it, as one more number,
-//! or the command ends.
+//! at once and read-only, outputs when the guest has given a length to all of them, so that a command that fails before has
+//! touched nothing. A guest may ask for a further input by the name that an image has for it; it gets it, as one more number,
+//! or the command ends. It may ask for a further output where an output is to consist of several, without a name.
 //!
 //! | module | what |
 //! |---|---|
@@ -11,7 +11,9 @@
 //! | `open` | opening without waiting for anybody |
 //! | `input` | reading: positional I/O, holes, files that shrink |
 //! | `output` | writing: found, made, sized, written, synced |
+//! | `in_place` | files that are both |
 //! | `stage` | memory that is both |
+//! | `room` | how many files there may be |
 //! | `lock` | QEMU's image locks |
 //! | `error` | what failed, on which file, at which byte |
 //! | `naming` | which files an image may name |
@@ -21,6 +23,7 @@
 mod dir;
 mod direct;
 mod error;
+mod in_place;
 mod input;
 mod kind;
 mod lock;
@@ -28,16 +31,20 @@ mod name_error;
 mod naming;
 mod open;
 mod output;
+mod room;
 mod stage;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use guest_abi::boot::{FileEntry, NAMED_DMG, ROLE_INPUT, ROLE_OUTPUT, ROLE_STAGE};
+use guest_abi::boot::{FileEntry, NAMED_DMG, ROLE_IN_PLACE, ROLE_INPUT, ROLE_OUTPUT, ROLE_STAGE};
 
 use self::dir::Dir;
 pub use self::error::{Conflict, FileError, FileErrorKind, FileOperation};
+use self::in_place::InPlace;
 pub(crate) use self::input::{Input, Span};
 pub use self::kind::FileKind;
 use self::kind::Nature;
@@ -46,6 +53,7 @@ pub use self::naming::{MAX_DEPTH, MAX_FILES};
 use self::naming::{Naming, parent, plain_path};
 pub(crate) use self::output::Output;
 pub use self::output::{OutputOptions, Reserve};
+use self::room::make_room;
 use self::stage::Stage;
 
 /// The number of a file: its place among the files of the command.
@@ -59,17 +67,34 @@ pub struct Files {
     naming: Naming,
     /// Inputs may be written by others.
     force_share: bool,
-    /// The greatest length that the user wants an output to have, in bytes.
+    /// The greatest length that the user wants all outputs together to have, in bytes.
     max_output: Option<u64>,
+    series: Option<Series>,
     /// All of every output is written.
     fills_outputs: bool,
 }
+
+/// The files that an output consists of beside itself: as many as there turn out to be.
+#[derive(Debug)]
+struct Series {
+    of: FileId,
+    name: NameOf,
+    /// The number of the next one.
+    next: u32,
+    /// How many there may be.
+    most: u32,
+}
+
+/// The name of a file that an output consists of, beside itself: it is made of the output's own name, without directories, and
+/// of the number of the file, counted from 0. It has no directories either: the file lies where the output does.
+pub type NameOf = fn(&[u8], u32) -> Vec<u8>;
 
 #[derive(Debug)]
 enum Entry {
     Input(Input),
     Output(Output),
     Stage(Stage),
+    InPlace(InPlace),
 }
 
 /// What may be done with a file.
@@ -77,8 +102,10 @@ enum Entry {
 pub(crate) enum Role {
     /// Its `len` bytes may be read.
     Input { len: u64 },
-    /// It may be made, and written.
-    Output,
+    /// It may be made, and written; and so many files beside it.
+    Output { further: u32 },
+    /// It may be read and written, and become longer. It had `len` bytes when it was opened.
+    InPlace { len: u64 },
     /// Its `len` bytes may be written, and read.
     Stage { len: u64 },
 }
@@ -96,7 +123,7 @@ impl Files {
         Self { force_share: yes, ..self }
     }
 
-    /// These files, no output of which may be longer than `max` bytes.
+    /// These files, whose outputs together may not be longer than `max` bytes.
     #[must_use]
     pub fn max_output(self, max: Option<u64>) -> Self {
         Self { max_output: max, ..self }
@@ -203,6 +230,30 @@ impl Files {
         Ok(self.push(Entry::Output(output)))
     }
 
+    /// Lets the output `of` consist of up to `most` files more, which are called as `name` says, and are treated like it.
+    ///
+    /// # Panics
+    ///
+    /// If `of` is not an output.
+    pub fn add_series(&mut self, of: FileId, most: u32, name: NameOf) {
+        assert!(matches!(self.get(of), Some(Entry::Output(_))), "{of:?} is no output");
+        self.series = Some(Series { of, name, next: 0, most });
+    }
+
+    /// Opens the file at `path`, to be read and written in place.
+    ///
+    /// Until these files are dropped, it is locked as QEMU locks images that it writes.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened, is a directory, a FIFO or a socket, or is already one of these files; when another process
+    /// has locked it.
+    pub fn add_in_place(&mut self, path: &Path) -> Result<FileId, FileError> {
+        let file = InPlace::open(path)?;
+        self.refuse_same_file(path, file.input.nature(), None)?;
+        Ok(self.push(Entry::InPlace(file)))
+    }
+
     /// Adds memory of `len` bytes that is written and read as a file, for bytes on their way.
     ///
     /// # Errors
@@ -246,17 +297,27 @@ impl Files {
 
     /// The outputs whose content is no longer what it was when the command began.
     pub fn outputs_touched(&self) -> impl Iterator<Item = &Path> {
-        self.outputs().filter(|output| output.is_made()).map(Output::path)
+        let is_touched = |entry: &&Entry| match entry {
+            Entry::Output(output) => output.is_touched(),
+            Entry::InPlace(file) => file.is_touched,
+            Entry::Input(_) | Entry::Stage(_) => false,
+        };
+        self.files.iter().filter(is_touched).map(Entry::path)
     }
 
     /// What may be done with each file, in the order of their numbers.
     pub(crate) fn roles(&self) -> Vec<Role> {
-        let role = |entry: &Entry| match entry {
-            Entry::Input(input) => Role::Input { len: input.len() },
-            Entry::Output(_) => Role::Output,
-            Entry::Stage(stage) => Role::Stage { len: stage.input.len() },
+        let further = |id| {
+            let own = self.series.as_ref().filter(|series| series.of == id);
+            own.map_or(0, |series| series.most - series.next)
         };
-        self.files.iter().map(role).collect()
+        let role = |(id, entry): (FileId, &Entry)| match entry {
+            Entry::Input(input) => Role::Input { len: input.len() },
+            Entry::Output(_) => Role::Output { further: further(id) },
+            Entry::Stage(stage) => Role::Stage { len: stage.input.len() },
+            Entry::InPlace(file) => Role::InPlace { len: file.input.len() },
+        };
+        self.numbered().map(role).collect()
     }
 
     /// The length of all inputs together, in bytes.
@@ -270,92 +331,145 @@ impl Files {
         self.outputs().all(Output::is_made)
     }
 
+    /// The outputs, and what is written in place.
     pub(crate) fn outputs(&self) -> impl Iterator<Item = &Output> {
         self.files.iter().filter_map(|entry| match entry {
-            Entry::Output(output) => Some(output),
+            Entry::Output(output) | Entry::InPlace(InPlace { output, .. }) => Some(output),
             Entry::Input(_) | Entry::Stage(_) => None,
         })
     }
 
-    /// The input `id`, or the stage as one.
+    /// The input `id`, or the stage or a file in place as one.
     ///
     /// # Panics
     ///
     /// If `id` is neither. Numbers that come from a guest have been checked against [`roles`](Self::roles).
     pub(crate) fn input(&self, id: FileId) -> &Input {
         match self.get(id) {
-            Some(Entry::Input(input) | Entry::Stage(Stage { input, .. })) => input,
+            Some(
+                Entry::Input(input)
+                | Entry::Stage(Stage { input, .. })
+                | Entry::InPlace(InPlace { input, .. }),
+            ) => input,
             _ => panic!("{id:?} is no input"),
         }
     }
 
-    /// The output `id`, or the stage as one.
+    /// The output `id`, or the stage or a file in place as one.
     ///
     /// # Panics
     ///
     /// If `id` is neither, as for [`input`](Self::input).
     pub(crate) fn output(&self, id: FileId) -> &Output {
         match self.get(id) {
-            Some(Entry::Output(output) | Entry::Stage(Stage { output, .. })) => output,
+            Some(
+                Entry::Output(output)
+                | Entry::Stage(Stage { output, .. })
+                | Entry::InPlace(InPlace { output, .. }),
+            ) => output,
             _ => panic!("{id:?} is no output"),
         }
     }
 
-    /// Opens the output `id`, creating it if need be, and gives it `len` bytes. A regular file loses what was in it;
-    /// a device keeps it.
-    ///
-    /// What [`add_output`](Self::add_output) checked may have changed since. So it is checked again, on the opened
-    /// file, before that is emptied. Until these files are dropped, it is locked as QEMU locks images that it writes.
+    /// Notes that the output `of` consists of one file more, and returns its number. Touches nothing.
     ///
     /// # Errors
     ///
-    /// When there is no room for it, and then nothing has been done. When that fails, another process has locked the file, or the device at this path is shorter than `len`.
+    /// As [`add_output`](Self::add_output); and when this process may not have so many files open.
     ///
     /// # Panics
     ///
-    /// If `id` is not an output, as for [`input`](Self::input).
-    pub(crate) fn make_output(&mut self, id: FileId, len: u64) -> Result<(), FileError> {
-        if self.fills_outputs {
-            self.output(id).refuse_without_room(len)?;
-        }
-        let opened = self.output(id).open()?;
-        self.refuse_same_file(self.output(id).path(), opened.nature, Some(id))?;
-        self.output_mut(id).make(opened, len)
+    /// If there is none to come, as for [`input`](Self::input).
+    pub(crate) fn add_further(&mut self, of: FileId) -> Result<FileId, FileError> {
+        let Some(series) = self.series.as_mut().filter(|series| series.of == of && series.next < series.most)
+        else {
+            panic!("{of:?} consists of no file more");
+        };
+        let (number, name) = (series.next, series.name);
+        series.next += 1;
+        let first = self.output(of);
+        let own_name = first.path().file_name().unwrap_or_default();
+        let path = first.path().with_file_name(OsStr::from_bytes(&name(own_name.as_bytes(), number)));
+        let options = first.options();
+        let room = make_room(self.files.len() + 1).map_err(|allowed| FileErrorKind::TooMany { allowed });
+        room.map_err(|kind| FileError::new(&path, FileOperation::Create, kind))?;
+        self.add_output_with(&path, options)
     }
 
-    /// Gives the output `id` `len` bytes: [makes](Self::make_output) it the first time, and changes the length of what
-    /// has been made after that. What is added to a regular file are zeros. A device only has to have room.
+    /// Gives the output `id` `len` bytes. What is added to a regular file are zeros. A device only has to have room.
+    ///
+    /// When the last output has been given its first length, all of them are opened, and created if need be. Then they are
+    /// emptied, and get their lengths; devices keep what is on them. Until these files are dropped, they are locked as QEMU
+    /// locks images that it writes.
     ///
     /// # Errors
     ///
-    /// When it may not have that length, and then nothing has been done; when that fails, or the device is shorter than `len`.
+    /// When it may not have that length, or there is no room for it, and then nothing has been done. When an output cannot be
+    /// made, is somebody else's, or is a device that is shorter, and then none has been emptied. When it cannot be given its
+    /// length.
     ///
     /// # Panics
     ///
-    /// If `id` is not an output, as for [`input`](Self::input).
+    /// If `id` is neither an output nor a file in place, as for [`input`](Self::input).
     pub(crate) fn size_output(&mut self, id: FileId, len: u64) -> Result<(), FileError> {
         self.refuse_large(id, len)?;
-        match self.output(id) {
-            made if made.is_made() => made.resize(len),
-            _ => self.make_output(id, len),
+        let output = self.output_mut(id);
+        if output.is_made() {
+            return output.resize(len);
+        }
+        output.plan(len);
+        if self.outputs().all(|output| output.len().is_some()) { self.make_outputs() } else { Ok(()) }
+    }
+
+    /// Makes those outputs that have not been made.
+    ///
+    /// What [`add_output`](Self::add_output) checked may have changed since. So it is checked again, on the opened files,
+    /// before any is emptied.
+    fn make_outputs(&mut self) -> Result<(), FileError> {
+        let is_left = |(_, entry): &(_, &Entry)| matches!(entry, Entry::Output(output) if !output.is_made());
+        let left: Vec<_> = self.numbered().filter(is_left).map(|(id, _)| id).collect();
+        if self.fills_outputs {
+            left.iter().try_for_each(|&id| self.output(id).refuse_without_room())?;
+        }
+        for &id in &left {
+            self.output_mut(id).open()?;
+            let output = self.output(id);
+            if let Some(nature) = output.nature() {
+                self.refuse_same_file(output.path(), nature, Some(id))?;
+            }
+            self.output_mut(id).claim()?;
+        }
+        left.iter().try_for_each(|&id| self.output_mut(id).make())
+    }
+
+    /// Notes that the file `id` is going to be written, if it is one in place. Tells whether it is.
+    pub(crate) fn touch_in_place(&mut self, id: FileId) -> bool {
+        match self.files.get_mut(id.index()) {
+            Some(Entry::InPlace(file)) => {
+                file.is_touched = true;
+                true
+            }
+            _ => false,
         }
     }
 
     /// Refuses a length of `len` bytes for the output `id` if the user wants none so large.
     fn refuse_large(&self, id: FileId, len: u64) -> Result<(), FileError> {
-        match self.max_output {
-            Some(allowed) if len > allowed => {
-                let output = self.output(id);
-                let doing = if output.is_made() { FileOperation::Resize } else { FileOperation::Create };
-                Err(FileError::new(output.path(), doing, FileErrorKind::TooLarge { len, allowed }))
-            }
-            _ => Ok(()),
+        let Some(allowed) = self.max_output else { return Ok(()) };
+        let output = self.output(id);
+        let all = self.outputs().filter_map(Output::len).fold(0, u64::saturating_add);
+        let others = all.saturating_sub(output.len().unwrap_or(0));
+        let len = others.saturating_add(len);
+        if len <= allowed {
+            return Ok(());
         }
+        let doing = if output.is_made() { FileOperation::Resize } else { FileOperation::Create };
+        Err(FileError::new(output.path(), doing, FileErrorKind::TooLarge { len, allowed }))
     }
 
     fn output_mut(&mut self, id: FileId) -> &mut Output {
         match self.files.get_mut(id.index()) {
-            Some(Entry::Output(output)) => output,
+            Some(Entry::Output(output) | Entry::InPlace(InPlace { output, .. })) => output,
             _ => panic!("{id:?} is no output"),
         }
     }
@@ -399,7 +513,9 @@ impl Files {
 impl Entry {
     fn path(&self) -> &Path {
         match self {
-            Self::Input(input) | Self::Stage(Stage { input, .. }) => input.path(),
+            Self::Input(input) | Self::Stage(Stage { input, .. }) | Self::InPlace(InPlace { input, .. }) => {
+                input.path()
+            }
             Self::Output(output) => output.path(),
         }
     }
@@ -407,7 +523,9 @@ impl Entry {
     /// What it is, if it is there.
     fn nature(&self) -> Option<Nature> {
         match self {
-            Self::Input(input) | Self::Stage(Stage { input, .. }) => Some(input.nature()),
+            Self::Input(input) | Self::Stage(Stage { input, .. }) | Self::InPlace(InPlace { input, .. }) => {
+                Some(input.nature())
+            }
             Self::Output(output) => output.nature(),
         }
     }
@@ -421,6 +539,9 @@ impl Entry {
             Self::Output(output) => {
                 let len = [max_output, output.device_len()].into_iter().flatten().min().unwrap_or(u64::MAX);
                 FileEntry { role: ROLE_OUTPUT, hints: hints(output.path()), len }
+            }
+            Self::InPlace(InPlace { input, .. }) => {
+                FileEntry { role: ROLE_IN_PLACE, hints: hints(input.path()), len: input.len() }
             }
         }
     }

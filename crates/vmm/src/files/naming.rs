@@ -12,12 +12,12 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use guest_abi::exchange::NAME_LEN;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::FileId;
 use super::dir::{Dir, Miss};
 use super::kind::Nature;
 use super::name_error::NameErrorKind;
+use super::room::make_room;
 
 /// How many files a chain of names may have behind the one that the user named.
 pub const MAX_DEPTH: usize = 16;
@@ -27,9 +27,6 @@ pub const MAX_FILES: usize = 1024;
 
 /// How many symbolic links are followed from one directory that a file may lie beneath to another: as many as Linux follows.
 const MAX_LINKS: usize = 40;
-
-/// How many descriptors the process needs besides: those of KVM, of the terminal, of directories.
-const MORE_DESCRIPTORS: u64 = 256;
 
 /// Where files came from that images named, and where further ones may come from.
 #[derive(Debug, Default)]
@@ -79,7 +76,8 @@ impl Naming {
         name: &Path,
     ) -> Result<(File, Nature), NameErrorKind> {
         let home = self.home(from, image)?;
-        make_room();
+        // Where that is not allowed, opening fails when it comes to that.
+        let _ = make_room(MAX_FILES);
         self.find(&home, name, |place| place.root.open_file(place.rest, place.devices))
     }
 
@@ -149,17 +147,6 @@ impl Naming {
             Some(Place { root, rest, devices: true })
         });
         in_home.into_iter().chain(in_allowed)
-    }
-}
-
-/// Lets the process have as many descriptors as [`MAX_FILES`] take: by default it has fewer. Where that is not allowed,
-/// opening fails when it comes to that.
-fn make_room() {
-    let needed = MAX_FILES as u64 + MORE_DESCRIPTORS;
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < needed.min(hard)
-    {
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, needed.min(hard), hard);
     }
 }
 

@@ -65,17 +65,27 @@ pub(crate) struct Output {
 
 #[derive(Debug)]
 enum State {
-    /// Nothing has been done to it. What was at the path, if anything.
-    Found(Option<Nature>),
-    /// It is this command's.
-    Made(Opened),
+    /// Nothing has been done to it. What was at the path, if anything; and how long it is to be, once that is known.
+    Found {
+        nature: Option<Nature>,
+        len: Option<u64>,
+    },
+    Open(Opened),
 }
 
-/// An output that has been opened, and not been changed yet.
+/// An output that has been opened.
 #[derive(Debug)]
-pub(super) struct Opened {
+struct Opened {
     file: File,
-    pub(super) nature: Nature,
+    nature: Nature,
+    /// The length that it is to have, or has.
+    len: u64,
+    /// There was nothing when it was looked for.
+    is_new: bool,
+    /// It is nobody else's.
+    is_claimed: bool,
+    /// It is this command's, and has its length. Before that it is as it was.
+    is_made: bool,
 }
 
 impl Output {
@@ -83,14 +93,16 @@ impl Output {
     pub(super) fn find(path: &Path, options: OutputOptions) -> Result<Self, FileError> {
         let found = if options.in_place { look_at(path).map(Some) } else { find(path) };
         match found {
-            Ok(found) => Ok(Self { path: path.to_owned(), options, state: State::Found(found) }),
+            Ok(nature) => {
+                Ok(Self { path: path.to_owned(), options, state: State::Found { nature, len: None } })
+            }
             Err(kind) => Err(FileError::new(path, FileOperation::Create, kind)),
         }
     }
 
-    /// Takes over a file that is this command's, and has its length.
-    pub(super) fn adopt(path: &Path, file: File, nature: Nature) -> Self {
-        let state = State::Made(Opened { file, nature });
+    /// Takes over a file that has `len` bytes, and needs nothing before it is written.
+    pub(super) fn adopt(path: &Path, file: File, nature: Nature, len: u64) -> Self {
+        let state = State::Open(Opened { file, nature, len, is_new: false, is_claimed: true, is_made: true });
         Self { path: path.to_owned(), options: OutputOptions::default(), state }
     }
 
@@ -101,9 +113,22 @@ impl Output {
     /// What is at the path, if anything.
     pub(super) fn nature(&self) -> Option<Nature> {
         match &self.state {
-            State::Found(found) => *found,
-            State::Made(opened) => Some(opened.nature),
+            State::Found { nature, .. } => *nature,
+            State::Open(opened) => Some(opened.nature),
         }
+    }
+
+    /// Its length in bytes, or the one that it is to have; `None` while that is not known.
+    pub(crate) fn len(&self) -> Option<u64> {
+        match &self.state {
+            State::Found { len, .. } => *len,
+            State::Open(opened) => Some(opened.len),
+        }
+    }
+
+    /// How it is treated.
+    pub(super) fn options(&self) -> OutputOptions {
+        self.options
     }
 
     fn is_a(&self, kind: FileKind) -> bool {
@@ -125,12 +150,26 @@ impl Output {
     }
 
     pub(crate) fn is_made(&self) -> bool {
-        matches!(self.state, State::Made(_))
+        matches!(&self.state, State::Open(opened) if opened.is_made)
     }
 
-    /// Refuses `len` bytes where the file system has certainly no room for them: writing all that an image claims to be
-    /// would leave none for anybody else before it failed.
-    pub(super) fn refuse_without_room(&self, len: u64) -> Result<(), FileError> {
+    /// Whether what is at the path is no longer what was there.
+    pub(super) fn is_touched(&self) -> bool {
+        matches!(&self.state, State::Open(opened) if opened.is_made || opened.is_new && opened.is_claimed)
+    }
+
+    /// Notes that it is to have `len` bytes.
+    pub(super) fn plan(&mut self, planned: u64) {
+        match &mut self.state {
+            State::Found { len, .. } => *len = Some(planned),
+            State::Open(opened) => opened.len = planned,
+        }
+    }
+
+    /// Refuses a length for which the file system has certainly no room: writing all that an image claims to be would leave
+    /// none for anybody else before it failed.
+    pub(super) fn refuse_without_room(&self) -> Result<(), FileError> {
+        let len = self.len().unwrap_or(0);
         let place = match self.nature() {
             None => parent(&self.path),
             Some(nature) if nature.kind == FileKind::Regular => &self.path,
@@ -144,12 +183,17 @@ impl Output {
         }
     }
 
-    /// Opens the file, creating it if it is not there, and changes nothing in it.
+    /// Opens the file, creating it if it is not there, and changes nothing in it. What it is may be another thing than what
+    /// was found.
     ///
     /// A block device is opened exclusively, which fails if it is mounted, part of a volume, or otherwise in use by
     /// the system: `qemu-img` would write under a mounted file system's feet.
-    pub(super) fn open(&self) -> Result<Opened, FileError> {
-        self.try_open().map_err(|kind| self.failed(FileOperation::Create, kind))
+    pub(super) fn open(&mut self) -> Result<(), FileError> {
+        if let State::Found { .. } = self.state {
+            let opened = self.try_open().map_err(|kind| self.failed(FileOperation::Create, kind))?;
+            self.state = State::Open(opened);
+        }
+        Ok(())
     }
 
     fn try_open(&self) -> Result<Opened, FileErrorKind> {
@@ -163,22 +207,29 @@ impl Output {
         if nature.is_read_only_device() {
             return Err(FileErrorKind::ReadOnly);
         }
-        Ok(Opened { file, nature })
+        let (len, is_new) = (self.len().unwrap_or(0), self.nature().is_none());
+        Ok(Opened { file, nature, len, is_new, is_claimed: false, is_made: false })
     }
 
-    /// Takes over what was opened here, and gives it `len` bytes. A regular file loses what was in it, unless it is written in
-    /// place. What somebody else uses is refused before.
-    pub(super) fn make(&mut self, opened: Opened, len: u64) -> Result<(), FileError> {
+    /// Makes sure that what has been opened can be what it is to be: nobody else uses it, and it is long enough where it
+    /// cannot become longer.
+    pub(super) fn claim(&mut self) -> Result<(), FileError> {
+        let opened = self.opened();
         let locked = claim(&opened.file, opened.nature, Claim::Write);
         locked.map_err(|kind| self.failed(FileOperation::Create, kind))?;
-        opened.fit(len, self.options).map_err(|kind| self.not_sized(kind))?;
-        self.state = State::Made(opened);
-        let (opened, options) = (self.opened(), self.options);
-        if opened.is_sized(options) {
-            let sized = opened.file.set_len(0).and_then(|()| allocate(&opened.file, len, options.reserve));
-            sized.map_err(|error| self.not_sized(error.into()))?;
-        }
-        Ok(())
+        self.opened_mut().is_claimed = true;
+        let opened = self.opened();
+        opened.fit(opened.len, self.options).map_err(|kind| self.not_sized(kind))
+    }
+
+    /// Takes over what has been opened, and gives it its length. A regular file loses what was in it, unless it is written in
+    /// place.
+    pub(super) fn make(&mut self) -> Result<(), FileError> {
+        let options = self.options;
+        let opened = self.opened_mut();
+        opened.is_made = true;
+        let sized = if opened.is_sized(options) { opened.size_anew(options.reserve) } else { Ok(()) };
+        sized.map_err(|error| self.not_sized(error.into()))
     }
 
     /// Gives it `len` bytes once more.
@@ -190,12 +241,13 @@ impl Output {
     /// # Panics
     ///
     /// If the output has not been made.
-    pub(super) fn resize(&self, len: u64) -> Result<(), FileError> {
+    pub(super) fn resize(&mut self, len: u64) -> Result<(), FileError> {
         let (opened, options) = (self.opened(), self.options);
         opened.fit(len, options).map_err(|kind| self.not_sized(kind))?;
         if opened.is_sized(options) {
             opened.file.set_len(len).map_err(|error| self.not_sized(error.into()))?;
         }
+        self.opened_mut().len = len;
         Ok(())
     }
 
@@ -275,8 +327,15 @@ impl Output {
 
     fn opened(&self) -> &Opened {
         match &self.state {
-            State::Made(opened) => opened,
-            State::Found(_) => panic!("'{}' has not been made", shown(&self.path)),
+            State::Open(opened) => opened,
+            State::Found { .. } => panic!("'{}' has not been opened", shown(&self.path)),
+        }
+    }
+
+    fn opened_mut(&mut self) -> &mut Opened {
+        match &mut self.state {
+            State::Open(opened) => opened,
+            State::Found { .. } => panic!("'{}' has not been opened", shown(&self.path)),
         }
     }
 
@@ -311,6 +370,12 @@ impl Opened {
     /// Whether it gets the length that it is to have. Devices, and what is written in place, have the one that they have.
     fn is_sized(&self, options: OutputOptions) -> bool {
         self.nature.kind == FileKind::Regular && !options.in_place
+    }
+
+    /// Empties it, and gives it its length.
+    fn size_anew(&self, reserve: Reserve) -> io::Result<()> {
+        self.file.set_len(0)?;
+        allocate(&self.file, self.len, reserve)
     }
 }
 

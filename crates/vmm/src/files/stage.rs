@@ -30,7 +30,7 @@ impl Stage {
         let file = File::from(memfd_create(c"instar stage", MFdFlags::MFD_CLOEXEC)?);
         file.set_len(len)?;
         let nature = Nature::of(&file.metadata()?)?;
-        let output = Output::adopt(Path::new(NAME), file.try_clone()?, nature);
+        let output = Output::adopt(Path::new(NAME), file.try_clone()?, nature, len);
         Ok(Self { input: Input::adopt(Path::new(NAME), file, nature)?, output })
     }
 }

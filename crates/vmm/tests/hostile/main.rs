@@ -9,8 +9,8 @@ mod support;
 use core::mem::offset_of;
 
 use guest_abi::exchange::{
-    CODEC_DEFLATE, CODEC_ZLIB, CODEC_ZSTD, COPY, DATA_AT, DATA_LEN, FAILED, FINISHED, Failure, GO_ON, Head,
-    KIND_CORRUPT, MAX_RECORDS, NAME_LEN, OPEN, PACK, PANICKED, READ, RECORDS_AT, REPORT_AT, REPORT_LEN,
+    CODEC_DEFLATE, CODEC_ZLIB, CODEC_ZSTD, COPY, CREATE, DATA_AT, DATA_LEN, FAILED, FINISHED, Failure, GO_ON,
+    Head, KIND_CORRUPT, MAX_RECORDS, NAME_LEN, OPEN, PACK, PANICKED, READ, RECORDS_AT, REPORT_AT, REPORT_LEN,
     Record, SCAN, SET_LEN, TEXT_AT, TEXT_LEN, WRITE, ZERO,
 };
 use guest_abi::layout::{
@@ -399,6 +399,7 @@ mod operations {
         an_unknown_operation: [Record { op: 77, ..NONE }] => Fault::UnknownOperation(77),
         a_file_that_there_is_not: [Record { op: READ, file: 9, len: 1, ..NONE }] => Fault::NoSuchFile(9),
         a_read_of_the_output: [Record { op: READ, file: 1, len: 1, ..NONE }] => Fault::NotAnInput(1),
+        another_output: [Record { op: CREATE, file: 1, ..NONE }] => Fault::NoFurther(1),
         a_length_for_the_input: [Record { op: SET_LEN, file: 0, len: 1, ..NONE }] => Fault::NotAnOutput(0),
         zeros_into_the_input: [SIZED, Record { op: ZERO, file: 0, len: 1, ..NONE }] => Fault::NotAnOutput(0),
         a_read_beyond_the_input: [Record { op: READ, src: INPUT_LEN, len: 1, ..NONE }] => Fault::OutsideInput { .. },

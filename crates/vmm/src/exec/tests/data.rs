@@ -88,8 +88,9 @@ fn several_inputs_and_outputs_in_several_rings() {
     let mut fixture = Fixture::new().input("a", &a).output("x").input("b", &b).output("y");
     fixture.run(NO_LIMITS, |executor, window| {
         let window = window.slice();
-        executor.carry_out(&[set_len(1, 6 * MIB), copy(0, 0, 1, MIB, 5 * MIB)], &window).unwrap();
-        executor.carry_out(&[set_len(3, 6 * MIB), copy(2, 0, 3, 0, 6 * MIB)], &window).unwrap();
+        executor.carry_out(&[set_len(1, 6 * MIB)], &window).unwrap();
+        executor.carry_out(&[set_len(3, 6 * MIB), copy(0, 0, 1, MIB, 5 * MIB)], &window).unwrap();
+        executor.carry_out(&[copy(2, 0, 3, 0, 6 * MIB)], &window).unwrap();
         executor.carry_out(&[copy(2, 0, 1, 0, MIB)], &window).unwrap();
         executor.finish().unwrap();
         assert_eq!((executor.operations(), executor.written()), (5, 12 * MIB));

@@ -320,7 +320,7 @@ fn the_bytes_of_a_decoder_are_taken_as_they_are() {
 
 /// File 0 is an input of 1000 bytes, 1 an output of 5000.
 fn fault(record: Record) -> Fault {
-    let roles = [Role::Input { len: 1000 }, Role::Output];
+    let roles = [Role::Input { len: 1000 }, Role::Output { further: 0 }];
     let limits = Limits { output_len: 5000, written: 5000, read: 1500, operations: 9, ..NO_LIMITS };
     match check(&[EXPECTED, set_len(1, 5000), record], &roles, &limits, &Ledger::default()) {
         Err(ExecError::Refused { number: 3, fault }) => fault,
@@ -361,7 +361,7 @@ fn units_are_held_to_what_is_allowed() {
 
 #[test]
 fn the_first_that_is_not_expected_is_refused() {
-    let roles = [Role::Input { len: 1000 }, Role::Output];
+    let roles = [Role::Input { len: 1000 }, Role::Output { further: 0 }];
     let decode =
         Record { op: DECODE, file: 1, codec: 1, packed_len: 9, unit_len: 9, len: 9, ..Record::default() };
     let refused = |records: &[Record]| match check(records, &roles, &NO_LIMITS, &Ledger::default()) {
@@ -377,7 +377,7 @@ fn the_first_that_is_not_expected_is_refused() {
 
 #[test]
 fn what_is_decompressed_is_counted() {
-    let roles = [Role::Input { len: 1000 }, Role::Output];
+    let roles = [Role::Input { len: 1000 }, Role::Output { further: 0 }];
     let limits = Limits { output_len: 100, written: 100, read: 50, operations: 9, ..NO_LIMITS };
     let decode =
         Record { op: DECODE, file: 1, codec: 1, packed_len: 20, unit_len: 99, len: 30, ..Record::default() };

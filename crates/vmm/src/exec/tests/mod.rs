@@ -9,6 +9,7 @@ mod names;
 mod packing;
 mod random;
 mod scanning;
+mod several;
 mod sparse;
 
 use core::sync::atomic::AtomicBool;
@@ -16,7 +17,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use guest_abi::exchange::{
-    CODEC_DEFLATE, COPY, DATA_LEN, EXPECT, OPEN, PACK, READ, Record, SCAN, SET_LEN, WRITE, ZERO,
+    CODEC_DEFLATE, COPY, CREATE, DATA_LEN, EXPECT, OPEN, PACK, READ, Record, SCAN, SET_LEN, WRITE, ZERO,
 };
 use tempfile::TempDir;
 use vm_memory::VolatileSlice;
@@ -57,6 +58,10 @@ fn write(src: u64, file: u32, dst: u64, len: u64) -> Record {
 
 fn open(file: u32, src: u64, len: u64, dst: u64) -> Record {
     Record { op: OPEN, file, dst, src, len, ..Record::default() }
+}
+
+fn create(file: u32) -> Record {
+    Record { op: CREATE, file, ..Record::default() }
 }
 
 const EXPECTED: Record = Record { op: EXPECT, ..Record::EMPTY };
@@ -124,6 +129,21 @@ impl Fixture {
         self
     }
 
+    /// The last output consists of `most` files more, which are called like it, with their numbers behind.
+    fn series(mut self, most: u32) -> Self {
+        let last = u32::try_from(self.files.boot_entries().len() - 1).unwrap();
+        self.files
+            .add_series(FileId(last), most, |name, number| [name, format!("-{number}").as_bytes()].concat());
+        self
+    }
+
+    fn in_place(mut self, name: &str, content: &[u8]) -> Self {
+        let path = self.path(name);
+        fs::write(&path, content).unwrap();
+        self.files.add_in_place(&path).unwrap();
+        self
+    }
+
     fn stage(mut self, len: u64) -> Self {
         self.files.add_stage(len).unwrap();
         self
@@ -156,10 +176,22 @@ impl Fixture {
         limits: Limits,
         play: impl FnOnce(&mut Executor<'_>, &mut Window) -> T,
     ) -> T {
+        self.run_confined(conduct, decoders, limits, || Ok(()), play)
+    }
+
+    /// The same, of a process that confines itself in this way.
+    fn run_confined<T>(
+        &mut self,
+        conduct: Conduct,
+        decoders: &dyn DecoderSource,
+        limits: Limits,
+        confine: fn() -> Result<(), ConfineError>,
+        play: impl FnOnce(&mut Executor<'_>, &mut Window) -> T,
+    ) -> T {
         let interrupted = AtomicBool::new(false);
         let files = core::mem::take(&mut self.files);
         let mut nobody = Nobody;
-        let executor = Executor::new(files, limits, || Ok(()), &interrupted, &mut nobody, decoders);
+        let executor = Executor::new(files, limits, confine, &interrupted, &mut nobody, decoders);
         let mut executor = executor.with_conduct(conduct);
         play(&mut executor, &mut Window::new())
     }

@@ -33,7 +33,7 @@ fn shared_input(path: &Path) -> Result<Files, FileError> {
 fn output(path: &Path) -> Result<Files, FileError> {
     let mut files = Files::new();
     let id = files.add_output(path)?;
-    files.make_output(id, 0).map(|()| files)
+    files.size_output(id, 0).map(|()| files)
 }
 
 #[track_caller]
@@ -299,7 +299,7 @@ fn qemu_does_not_write_what_we_write() {
         let content = fs::read(&path).unwrap();
         let mut files = Files::new();
         let id = files.add_output(&path).unwrap();
-        files.make_output(id, content.len() as u64).unwrap();
+        files.size_output(id, content.len() as u64).unwrap();
         files.output(id).write_all_at(&content, 0).unwrap();
         let told = complaint(&path, &["-f", format]).expect("QEMU would write what we write");
         assert!(told.contains("Failed to get \"write\" lock"), "{told}");

@@ -2,6 +2,7 @@
 
 mod locks;
 mod naming;
+mod several;
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -175,11 +176,14 @@ fn outputs_that_are_the_same_file_are_refused() {
 fn outputs_that_become_the_same_file_are_refused() {
     let dir = dir();
     let mut files = Files::new();
-    let one = files.add_output(&dir.path().join("out.raw")).unwrap();
+    let path = dir.path().join("out.raw");
+    let one = files.add_output(&path).unwrap();
     let other = files.add_output(&dir.path().join(".").join("out.raw")).unwrap();
-    files.make_output(one, 10).unwrap();
-    assert_same_file(files.make_output(other, 20).map(|()| other));
-    assert_eq!(fs::metadata(dir.path().join("out.raw")).unwrap().len(), 10);
+    files.size_output(one, 10).unwrap();
+    assert!(!path.exists());
+    assert_same_file(files.size_output(other, 20).map(|()| other));
+    // There was nothing before, and now there is something.
+    assert_eq!(files.outputs_touched().collect::<Vec<_>>(), [&path]);
 }
 
 #[test]
@@ -203,7 +207,7 @@ fn a_made_output_is_empty_and_as_long_as_asked() {
     let mut files = Files::new();
     for path in [&old, &new] {
         let id = files.add_output(path).unwrap();
-        files.make_output(id, 5).unwrap();
+        files.size_output(id, 5).unwrap();
         assert_eq!(fs::read(path).unwrap(), [0; 5]);
     }
     assert_eq!(files.outputs_touched().collect::<Vec<_>>(), [&old, &new]);
@@ -231,7 +235,7 @@ fn the_target_of_a_dangling_link_is_created() {
     symlink(&target, &link).unwrap();
     let mut files = Files::new();
     let id = files.add_output(&link).unwrap();
-    files.make_output(id, 3).unwrap();
+    files.size_output(id, 3).unwrap();
     assert_eq!(fs::metadata(&target).unwrap().len(), 3);
     assert!(link.is_symlink());
 }
@@ -245,7 +249,7 @@ fn an_output_that_has_become_the_input_is_not_emptied() {
     files.add_input(&input).unwrap();
     let id = files.add_output(&out).unwrap();
     fs::hard_link(&input, &out).unwrap();
-    assert_same_file(files.make_output(id, 0).map(|()| id));
+    assert_same_file(files.size_output(id, 0).map(|()| id));
     assert_eq!(fs::read(&input).unwrap(), b"precious");
     assert_eq!(files.outputs_touched().count(), 0);
 }
@@ -257,9 +261,9 @@ fn an_output_that_has_become_a_fifo_is_refused_at_once() {
     let mut files = Files::new();
     let id = files.add_output(&out).unwrap();
     mkfifo(&out, Mode::S_IRWXU).unwrap();
-    files.make_output(id, 0).unwrap_err();
+    files.size_output(id, 0).unwrap_err();
     let _reader = File::options().read(true).write(true).open(&out).unwrap();
-    let error = files.make_output(id, 0).unwrap_err();
+    let error = files.size_output(id, 0).unwrap_err();
     assert!(matches!(error.kind, FileErrorKind::Unusable(FileKind::Fifo)), "{error}");
 }
 
@@ -267,7 +271,7 @@ fn an_output_that_has_become_a_fifo_is_refused_at_once() {
 fn a_device_does_not_grow() {
     let mut files = Files::new();
     let null = files.add_output(Path::new("/dev/null")).unwrap();
-    let error = files.make_output(null, 1).unwrap_err();
+    let error = files.size_output(null, 1).unwrap_err();
     assert_eq!(error.to_string(), "resizing '/dev/null': cannot grow a device of 0 bytes to 1");
     assert_eq!(files.outputs_touched().count(), 0);
 
@@ -280,7 +284,7 @@ fn a_device_does_not_grow() {
 fn a_character_device_has_nothing_to_sync() {
     let mut files = Files::new();
     let null = files.add_output(Path::new("/dev/null")).unwrap();
-    files.make_output(null, 0).unwrap();
+    files.size_output(null, 0).unwrap();
     files.output(null).sync().unwrap();
 }
 
@@ -288,7 +292,7 @@ fn a_character_device_has_nothing_to_sync() {
 fn a_full_disk_is_told_with_file_and_byte() {
     let mut files = Files::new();
     let full = files.add_output(Path::new("/dev/full")).unwrap();
-    files.make_output(full, 0).unwrap();
+    files.size_output(full, 0).unwrap();
     let error = files.output(full).write_all_at(b"bytes", 1 << 20).unwrap_err();
     assert_eq!(error.to_string(), "writing '/dev/full' at byte 1048576: No space left on device");
 }

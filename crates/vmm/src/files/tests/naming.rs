@@ -475,19 +475,19 @@ fn block_devices_are_opened_in_allowed_directories_only() {
 #[test]
 fn an_output_cannot_be_named() {
     let mut scene = Scene::new();
+    let same = |kind| matches!(kind, NameErrorKind::File(FileErrorKind::SameFile { .. }));
+    let fresh = scene.files.add_output(&scene.path("images/fresh.img")).unwrap();
+    scene.files.size_output(fresh, 5).unwrap();
+    assert!(same(scene.error("fresh.img")));
+
     fs::hard_link(scene.path("images/base.img"), scene.path("out.img")).unwrap();
     let output = scene.files.add_output(&scene.path("out.img")).unwrap();
-    let same = |kind| matches!(kind, NameErrorKind::File(FileErrorKind::SameFile { .. }));
     assert!(same(scene.error("base.img")));
-
-    let fresh = scene.files.add_output(&scene.path("images/fresh.img")).unwrap();
-    scene.files.make_output(fresh, 5).unwrap();
-    assert!(same(scene.error("fresh.img")));
 
     scene.opens("sub/mid.img", b"mid");
     fs::remove_file(scene.path("out.img")).unwrap();
     fs::hard_link(scene.path("images/sub/mid.img"), scene.path("out.img")).unwrap();
-    assert_same_file(scene.files.make_output(output, 0).map(|()| output));
+    assert_same_file(scene.files.size_output(output, 0).map(|()| output));
     assert_eq!(fs::read(scene.path("images/sub/mid.img")).unwrap(), b"mid");
 }
 
