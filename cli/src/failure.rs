@@ -210,6 +210,7 @@ fn file_hint(kind: &FileErrorKind) -> Option<&'static str> {
             "if it is to be that large, say so: --max-output SIZE, and INSTAR_MAX_OUTPUT in the environment, of which the \
              smaller one counts",
         ),
+        FileErrorKind::TooMany { .. } => Some("allow more (ulimit -n), or choose a subformat of fewer files"),
         FileErrorKind::NoRoom { .. } => Some("write it elsewhere, or copy less of the disk"),
         FileErrorKind::Locked(_) => Some("wait for the other process, or end it"),
         _ => None,

@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use fmt_core::Format;
-use fmt_core::setting::{Kind, Setting, SettingError};
+use fmt_core::setting::{self, Kind, Setting, SettingError};
 use vmm::shown;
 
 use crate::list;
@@ -22,6 +22,10 @@ pub(crate) struct OutputOptions {
     pub(crate) backing_file: Option<OsString>,
     /// Its format.
     pub(crate) backing_format: Option<OsString>,
+    /// The file that is to have the disk's bytes.
+    pub(crate) data_file: Option<OsString>,
+    /// Whether that is to be a raw disk of its own.
+    pub(crate) data_file_raw: bool,
 }
 
 /// What `-o` asks for.
@@ -113,16 +117,21 @@ impl OutputOptions {
     }
 
     fn add(&mut self, format: Format, name: &[u8], value: Vec<u8>) -> Result<(), OptionError> {
+        let wrong = |error| OptionError::Setting {
+            format,
+            name: OsStr::from_bytes(name).to_owned(),
+            value: OsStr::from_bytes(&value).to_owned(),
+            error,
+        };
         match name {
             b"backing_file" if has_backing(format) => self.backing_file = Some(OsString::from_vec(value)),
             b"backing_fmt" if has_backing(format) => self.backing_format = Some(OsString::from_vec(value)),
+            b"data_file" if has_data_file(format) => self.data_file = Some(OsString::from_vec(value)),
+            b"data_file_raw" if has_data_file(format) => {
+                self.data_file_raw = setting::switch(&value).map_err(wrong)?;
+            }
             name => {
-                try_set(format, name, &value).map_err(|error| OptionError::Setting {
-                    format,
-                    name: OsStr::from_bytes(name).to_owned(),
-                    value: OsString::from_vec(value.clone()),
-                    error,
-                })?;
+                try_set(format, name, &value).map_err(wrong)?;
                 self.settings.push((name.to_vec(), value));
             }
         }
@@ -154,8 +163,7 @@ impl OutputOptions {
 /// [`OptionError::NoOutput`] for a format that cannot be written.
 pub(crate) fn help(format: Format) -> Result<String, OptionError> {
     let own = settings(format).ok_or(OptionError::NoOutput(format))?;
-    let files = if has_backing(format) { BACKING } else { &[] };
-    let mut all: Vec<_> = own.iter().chain(files).collect();
+    let mut all: Vec<_> = own.iter().chain(files(format)).collect();
     all.sort_unstable_by_key(|setting| setting.name);
     let mut text = String::from("Supported options:\n");
     for Setting { name, kind, help, .. } in all {
@@ -173,14 +181,26 @@ pub(crate) fn help(format: Format) -> Result<String, OptionError> {
     Ok(text)
 }
 
-/// Options that are names of files.
-const BACKING: &[Setting] = &[
+/// Options about other files.
+const FILES: &[Setting] = &[
     Setting::new("backing_file", Kind::Text, "File name of a base image"),
     Setting::new("backing_fmt", Kind::Text, "Image format of the base image"),
+    Setting::new("data_file", Kind::Text, "File name of an external data file"),
+    Setting::new("data_file_raw", Kind::Switch, "The external data file must stay valid as a raw image"),
 ];
+
+/// The options about other files that an output in `format` has.
+fn files(format: Format) -> &'static [Setting] {
+    if has_backing(format) { FILES } else { &[] }
+}
 
 /// Whether images in `format` can stand on others, as they are written here.
 pub(crate) fn has_backing(format: Format) -> bool {
+    format == Format::Qcow2
+}
+
+/// Whether the bytes of a disk in `format` can be in another file, as images are written here.
+fn has_data_file(format: Format) -> bool {
     format == Format::Qcow2
 }
 
@@ -197,7 +217,8 @@ fn settings(format: Format) -> Option<&'static [Setting]> {
 }
 
 fn setting(format: Format, name: &[u8]) -> Option<&'static Setting> {
-    settings(format)?.iter().find(|setting| setting.name.as_bytes() == name)
+    let all = settings(format)?.iter().chain(files(format));
+    all.into_iter().find(|setting| setting.name.as_bytes() == name)
 }
 
 /// Whether an output in `format` takes the option `name` with that value.
@@ -260,6 +281,11 @@ mod tests {
         assert_eq!(options.text(), b"");
         assert_eq!(options.backing_file, Some("a,b".into()));
         assert_eq!(options.backing_format, Some("raw".into()));
+        let options = output(Format::Qcow2, &["data_file=a.raw,data_file_raw"]);
+        assert_eq!((options.text(), options.data_file_raw), (vec![], true));
+        assert_eq!(options.data_file, Some("a.raw".into()));
+        assert!(parse(Format::Qcow2, &["data_file=a,data_file_raw=maybe"]).is_err());
+        assert!(parse(Format::Vmdk, &["data_file=a"]).is_err());
         assert!(parse(Format::Raw, &["backing_file=a"]).is_err());
     }
 

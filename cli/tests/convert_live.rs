@@ -355,7 +355,6 @@ const DELIBERATE: &[(&str, &str)] = &[
     ("convert -O qcow2 -o encryption=off raw.img out.img", "images are not encrypted"),
     ("convert -O qcow2 -o nolazy_refcounts raw.img out.img", "deprecated, and read as another option's name"),
     ("convert -B there.img -F raw -O qcow2 raw.img there.img", "an image that stands on itself is none"),
-    ("convert -O qcow2 -o data_file=data raw.img out.img", "an image has all its data in one file"),
     ("convert -O vpc -o preallocation=full raw.img out.img", "qemu-img takes it and allocates nothing"),
     ("convert -O vhdx -o preallocation=falloc raw.img out.img", "as above"),
     ("convert -O vmdk -o preallocation=full raw.img out.img", "as above"),

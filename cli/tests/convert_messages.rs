@@ -98,7 +98,7 @@ fn options_of_formats() {
         &["convert", "-O", "qcow2", "-o", "extended_l2=maybe", "disk.raw", "out"],
         &["convert", "-O", "qcow2", "-o", "compat=0.10,lazy_refcounts=on", "disk.raw", "out"],
         &["convert", "-O", "qcow2", "-o", "encryption=on", "disk.raw", "out"],
-        &["convert", "-O", "qcow2", "-o", "data_file=x", "disk.raw", "out"],
+        &["convert", "-O", "qcow2", "-o", "data_file_raw=maybe", "disk.raw", "out"],
         &["convert", "-O", "vmdk", "-o", "preallocation=full", "disk.raw", "out"],
         &["convert", "-O", "vpc", "-o", "preallocation=full", "disk.raw", "out"],
         &["convert", "-O", "vhdx", "-o", "log_size=5G", "disk.raw", "out"],

@@ -9,9 +9,13 @@ use std::sync::Arc;
 
 use dd_window::{SizeError, parse_size};
 use fmt_core::{Format, setting};
-use guest_abi::convert::{NO_CREATE, PACK, Report, Request, STAGE_LEN, TARGET_IS_ZERO, TEXT_LEN};
+use fmt_vmdk::ExtentFile;
+use guest_abi::convert::{
+    DATA_FILE_RAW, NO_CREATE, PACK, Report, Request, STAGE_LEN, TARGET_IS_ZERO, TEXT_LEN,
+};
+use guest_abi::exchange::MAX_FURTHER;
 use vmm::exec::Salvaged;
-use vmm::files::{FileError, FileKind, Reserve};
+use vmm::files::{FileError, FileKind, NameOf, Reserve};
 use vmm::{Conduct, Error, Failed, FailureKind, Files, Sandboxes};
 use zerocopy::IntoBytes;
 
@@ -51,6 +55,9 @@ pub(crate) fn run(args: &ConvertArgs, sandboxes: &Sandboxes, console: &mut Conso
     let inputs: Vec<_> =
         inputs.iter().map(|name| filename::input(name, &args.input)).collect::<Result<_, _>>()?;
     let request = wish.request(&inputs, &output, args)?;
+    if let Some(data) = &wish.data {
+        data.check(&output)?;
+    }
     let files = Files::new().max_output(budget::max_output(&args.output)?);
     let mut files = files.fills_outputs(wish.fills_output());
     args.allow_path.iter().try_for_each(|dir| files.allow(dir))?;
@@ -59,14 +66,10 @@ pub(crate) fn run(args: &ConvertArgs, sandboxes: &Sandboxes, console: &mut Conso
         let opened = files.add_input(&input.path)?;
         warn_of_character_device(&files, opened, &input.path, console);
     }
-    let added = files.add_output_with(&output, wish.output_options())?;
-    wish.check_output(files.kind(added))?;
+    wish.add_outputs(&mut files, &output)?;
     let backing = wish.backing.as_ref().map(|backing| backing.open(&output, args.input.force_share));
     // It stays open, and locked, as long as the command runs.
     let _backing = backing.transpose().map_err(Failure::NoBacking)?;
-    if wish.packs() {
-        files.add_stage(STAGE_LEN)?;
-    }
 
     if !args.quiet && args.progress {
         console.show_progress();
@@ -132,6 +135,7 @@ struct Wish {
     format: Format,
     options: OutputOptions,
     backing: Option<Backing>,
+    data: Option<DataFile>,
     snapshot: Option<OsString>,
     /// In bytes; 0 for none.
     sparse_size: u32,
@@ -139,6 +143,14 @@ struct Wish {
     no_create: bool,
     target_is_zero: bool,
     conduct: Conduct,
+}
+
+/// The file that is to have the disk's bytes.
+#[derive(Debug)]
+struct DataFile {
+    path: PathBuf,
+    /// It is to be a raw disk of its own.
+    is_raw: bool,
 }
 
 /// What the output is to stand on.
@@ -165,6 +177,7 @@ impl Wish {
             format,
             sparse_size: sparse_size(args.sparse_size.as_deref())?,
             backing: backing(args, format, &options)?,
+            data: DataFile::of(&options)?,
             options,
             snapshot: args.snapshot.as_deref().map(snapshot).transpose()?,
             compress: args.compress,
@@ -172,6 +185,46 @@ impl Wish {
             target_is_zero: args.target_is_zero,
             conduct,
         })
+    }
+
+    /// Adds the output, and what belongs to it, in the order in which a request counts them.
+    fn add_outputs(&self, files: &mut Files, output: &Path) -> Result<(), Failure> {
+        if self.no_create && self.format != Format::Raw {
+            files.add_in_place(output)?;
+            return Ok(());
+        }
+        let id = files.add_output_with(output, self.output_options())?;
+        self.check_output(files.kind(id))?;
+        if let Some((most, name)) = self.further() {
+            files.add_series(id, most, name);
+        }
+        if let Some(data) = &self.data {
+            let id = files.add_output_with(&data.path, self.output_options())?;
+            let preallocates = self.preallocates().is_some_and(|value| value != b"off");
+            if files.kind(id) == Some(FileKind::BlockDevice) && (data.is_raw || preallocates) {
+                return Err(Failure::Contradiction(
+                    "data_file_raw or preallocation with a device for a data file: it is not zeros where nothing is written",
+                ));
+            }
+        }
+        if self.packs() {
+            files.add_stage(STAGE_LEN)?;
+        }
+        Ok(())
+    }
+
+    /// How many files the output may consist of beside itself, and what they are called; `None` where it is one file.
+    fn further(&self) -> Option<(u32, NameOf)> {
+        match self.options.value(b"subformat")? {
+            b"monolithicFlat" => Some((1, |output, _| ExtentFile::Flat.name(output))),
+            b"twoGbMaxExtentFlat" => {
+                Some((MAX_FURTHER, |output, number| ExtentFile::FlatPart(number + 1).name(output)))
+            }
+            b"twoGbMaxExtentSparse" => {
+                Some((MAX_FURTHER, |output, number| ExtentFile::SparsePart(number + 1).name(output)))
+            }
+            _ => None,
+        }
     }
 
     /// What cannot be done with more than one input, and with too many.
@@ -234,12 +287,17 @@ impl Wish {
         if inputs.iter().any(|input| input.format != input_format) {
             return Err(Failure::Contradiction("inputs that are described as of different formats"));
         }
-        let flags =
-            [(self.compress, PACK), (self.no_create, NO_CREATE), (self.target_is_zero, TARGET_IS_ZERO)];
+        let flags = [
+            (self.compress, PACK),
+            (self.no_create, NO_CREATE),
+            (self.target_is_zero, TARGET_IS_ZERO),
+            (self.data.as_ref().is_some_and(|data| data.is_raw), DATA_FILE_RAW),
+        ];
         let options = self.options.text();
         let snapshot = self.snapshot.as_deref().unwrap_or_default().as_bytes();
         let backing = self.backing.as_ref().map_or(OsStr::new(""), |backing| &backing.name).as_bytes();
-        let texts = [&options, snapshot, backing];
+        let data_file = self.data.as_ref().map_or(OsStr::new(""), |data| data.path.as_os_str()).as_bytes();
+        let texts = [&options, snapshot, backing, data_file];
         // A raw disk has no tables in which zeros could be left out: that is for the file system alone.
         let is_written = self.is_dense() && self.format == Format::Raw;
         Ok(Request {
@@ -249,6 +307,8 @@ impl Wish {
             options_len: len(options.len())?,
             snapshot_len: len(snapshot.len())?,
             backing_len: len(backing.len())?,
+            data_file_len: len(data_file.len())?,
+            reserved: 0,
             input_format: input_format.map(padded_name).unwrap_or_default(),
             output_format: padded_name(self.format),
             backing_format: self
@@ -283,6 +343,11 @@ fn check_combination(args: &ConvertArgs, format: Format, options: &OutputOptions
             "-c without -o subformat=streamOptimized: other VMDKs have no compression",
         ),
         (args.compress && preallocates, "-c with preallocation"),
+        (args.compress && options.data_file.is_some(), "-c with data_file: data files are not compressed"),
+        (
+            options.data_file_raw && options.data_file.is_none(),
+            "data_file_raw without data_file: which file?",
+        ),
         (
             args.copy_range_offloading && args.sparse_size.is_some(),
             "-C with -S: who looks for zeros has to read",
@@ -293,6 +358,30 @@ fn check_combination(args: &ConvertArgs, format: Format, options: &OutputOptions
     match contradictions.into_iter().find(|(found, _)| *found) {
         Some((_, what)) => Err(Failure::Contradiction(what)),
         None => Ok(()),
+    }
+}
+
+impl DataFile {
+    /// The file that the output's options name.
+    fn of(options: &OutputOptions) -> Result<Option<Self>, Failure> {
+        let Some(name) = &options.data_file else { return Ok(None) };
+        let path = filename::path(name)?;
+        // The image has the name without the protocol of files.
+        filename::path(path.as_os_str())?;
+        Ok(Some(Self { path, is_raw: options.data_file_raw }))
+    }
+
+    /// Makes sure that a relative name leads all readers to the file: some begin at the directory of the image, others,
+    /// QEMU among them, where they run.
+    fn check(&self, output: &Path) -> Result<(), Failure> {
+        let dir = output.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let is_here = || dir.canonicalize().ok() == Path::new(".").canonicalize().ok();
+        if self.path.is_absolute() || is_here() {
+            return Ok(());
+        }
+        Err(Failure::Contradiction(
+            "data_file with a relative name, for an output in another directory: not all readers would find it",
+        ))
     }
 }
 

@@ -61,7 +61,6 @@ impl Options<'_> {
             b"lazy_refcounts" => self.lazy_refcounts(setting::switch(value)?),
             b"preallocation" => self.preallocation(setting::word(value, &PREALLOCATIONS)?),
             b"refcount_bits" => self.refcount_bits(setting::number(value)?),
-            b"data_file" | b"data_file_raw" => return Err(ONE_FILE),
             b"encryption" => return Err(NO_ENCRYPTION),
             name if name.starts_with(b"encrypt.") => return Err(NO_ENCRYPTION),
             name => return Err(SettingError::of_name(name)),
@@ -69,8 +68,6 @@ impl Options<'_> {
         Ok(())
     }
 }
-
-const ONE_FILE: SettingError = SettingError::Unsupported("an image has all its data in one file");
 
 const NO_ENCRYPTION: SettingError = SettingError::Unsupported("images are not encrypted");
 
@@ -117,8 +114,10 @@ mod tests {
 
     #[test]
     fn others_are_refused() {
-        assert_eq!(set(&[("nope", "1")]), Err(SettingError::Unknown));
-        for name in ["data_file", "encryption", "encrypt.format", "size", "nocow", "extent_size_hint"] {
+        for name in ["nope", "backing_file", "data_file"] {
+            assert_eq!(set(&[(name, "1")]), Err(SettingError::Unknown));
+        }
+        for name in ["encryption", "encrypt.format", "size", "nocow", "extent_size_hint"] {
             assert!(matches!(set(&[(name, "off")]), Err(SettingError::Unsupported(_))), "{name}");
         }
     }

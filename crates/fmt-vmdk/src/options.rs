@@ -131,7 +131,8 @@ impl Subformat {
     }
 
     /// The file of the extent `index`, counted from 0; `None` where the only one is in the output itself.
-    pub(crate) const fn extent_file(self, index: u32) -> Option<ExtentFile> {
+    #[must_use]
+    pub const fn extent_file(self, index: u32) -> Option<ExtentFile> {
         match self {
             Self::MonolithicSparse | Self::StreamOptimized => None,
             Self::MonolithicFlat => Some(ExtentFile::Flat),

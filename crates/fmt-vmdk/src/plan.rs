@@ -6,7 +6,7 @@ use fmt_core::{
     Codec, DiskPlan, Error, ErrorKind, Extent, FileId, Output, PackingPlan, Source, Step, StepSink, Zeros,
 };
 
-use crate::layout::{self, GRAIN_LEN};
+use crate::layout::{self, GRAIN_LEN, STREAM_GRAINS_AT};
 use crate::options::{ExtentFile, NOT_COMPRESSED, Options, Subformat};
 use crate::sparse::{GrainZeros, Manner, SparsePart};
 use crate::stream::Stream;
@@ -14,7 +14,7 @@ use crate::text;
 
 /// A VMDK being written, as `qemu-img` writes it, with grains of 64 KiB; a stream as the specification has it.
 ///
-/// Grains lie in the order of the disk. Of a sparse file all is written, whatever the output held before: every table, in
+/// All files are given a length before the first is written. Grains lie in the order of the disk. Of a sparse file all is written, whatever the output held before: every table, in
 /// both copies, and every byte before the first grain. A flat file is one that was emptied: it gets its length, and what
 /// is unallocated, or of zeros that are absent, stays a hole.
 ///
@@ -84,16 +84,21 @@ impl<'s, S: StepSink> VmdkPlan<'s, S> {
         let files: Vec<FileId> = files.collect::<Result<_, _>>()?;
 
         let manner = Manner::of(options);
+        let is_apart = subformat.extent_file(0).is_some();
+        if is_apart {
+            sink.step(Step::SetLen { file, len: descriptor.len() as u64 })?;
+        }
+        for (&file, index) in files.iter().zip(0..) {
+            let len = Part::<S>::first_len(layout::part_len(size, subformat, index), subformat, manner);
+            sink.step(Step::SetLen { file, len })?;
+        }
+        if is_apart {
+            sink.step(Step::Write { file, dst: 0, bytes: &descriptor })?;
+        }
+
         let len = layout::part_len(size, subformat, 0);
         let first = files.first().copied().unwrap_or(file);
-        let embedded = match subformat.extent_file(0) {
-            None => descriptor.as_slice(),
-            Some(_) => {
-                sink.step(Step::SetLen { file, len: descriptor.len() as u64 })?;
-                sink.step(Step::Write { file, dst: 0, bytes: &descriptor })?;
-                &[]
-            }
-        };
+        let embedded = if is_apart { &[] } else { descriptor.as_slice() };
         let part = Part::begin(sink, first, len, subformat, manner, embedded)?;
         Ok(Self { sink, subformat, manner, size, files, part, index: 0, end: 0 })
     }
@@ -184,6 +189,18 @@ impl<S: StepSink> PackingPlan for VmdkPlan<'_, S> {
 }
 
 impl<'s, S: StepSink> Part<'s, S> {
+    /// The length that the file of an extent of `len` bytes has at first.
+    fn first_len(len: u64, subformat: Subformat, manner: Manner) -> u64 {
+        match subformat {
+            Subformat::MonolithicFlat | Subformat::TwoGbMaxExtentFlat => len,
+            Subformat::MonolithicSparse | Subformat::TwoGbMaxExtentSparse => {
+                SparsePart::<S>::first_len(len, manner)
+            }
+            Subformat::StreamOptimized => STREAM_GRAINS_AT,
+        }
+    }
+
+    /// Begins an extent of `len` bytes in `file`, which has its [first length](Self::first_len).
     fn begin(
         sink: &'s S,
         file: FileId,
@@ -194,7 +211,7 @@ impl<'s, S: StepSink> Part<'s, S> {
     ) -> Result<Self, Error> {
         match subformat {
             Subformat::MonolithicFlat | Subformat::TwoGbMaxExtentFlat => {
-                Ok(Self::Flat { output: Output::begin(sink, file, len, len)?, zeros: manner.zeros })
+                Ok(Self::Flat { output: Output::resume(sink, file, len, len), zeros: manner.zeros })
             }
             Subformat::MonolithicSparse | Subformat::TwoGbMaxExtentSparse => {
                 SparsePart::begin(sink, file, len, manner, descriptor).map(Self::Sparse)

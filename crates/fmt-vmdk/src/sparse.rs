@@ -68,7 +68,14 @@ pub(crate) struct SparsePart<'s, S> {
 }
 
 impl<'s, S: StepSink> SparsePart<'s, S> {
-    /// Begins an extent of `size` bytes, in whole sectors, in the output `file`.
+    /// The length that the file of an extent of `size` bytes has at first.
+    pub(crate) fn first_len(size: u64, manner: Manner) -> u64 {
+        let layout = Layout::new(size);
+        if manner.dense { layout.max_len() } else { layout.grains_at }
+    }
+
+    /// Begins an extent of `size` bytes, in whole sectors, in the output `file`, which has its [first
+    /// length](Self::first_len).
     pub(crate) fn begin(
         sink: &'s S,
         file: FileId,
@@ -77,8 +84,7 @@ impl<'s, S: StepSink> SparsePart<'s, S> {
         descriptor: &[u8],
     ) -> Result<Self, Error> {
         let layout = Layout::new(size);
-        let first_len = if manner.dense { layout.max_len() } else { layout.grains_at };
-        let output = Output::begin(sink, file, first_len, layout.max_len())?;
+        let output = Output::resume(sink, file, Self::first_len(size, manner), layout.max_len());
         output.write(0, &head::sparse(&layout, manner.zeroed_grain, descriptor))?;
         tables::write_directory(&output, layout.rgd_at, &layout)?;
         tables::write_directory(&output, layout.gd_at, &layout)?;

@@ -48,7 +48,7 @@ pub(crate) struct Stream<'s, S> {
 }
 
 impl<'s, S: StepSink> Stream<'s, S> {
-    /// Begins a disk of `size` bytes, in whole sectors, in the output `file`.
+    /// Begins a disk of `size` bytes, in whole sectors, in the output `file`, which ends where grains begin.
     pub(crate) fn begin(
         sink: &'s S,
         file: FileId,
@@ -57,7 +57,7 @@ impl<'s, S: StepSink> Stream<'s, S> {
         descriptor: &[u8],
     ) -> Result<Self, Error> {
         let mut tail = Tail {
-            output: Output::begin(sink, file, STREAM_GRAINS_AT, MAX_FILE_LEN)?,
+            output: Output::resume(sink, file, STREAM_GRAINS_AT, MAX_FILE_LEN),
             at: 0,
             bytes: Vec::new(),
         };

@@ -1,7 +1,8 @@
 //! The request and the report of `instar convert`.
 //!
 //! The first [`Request::inputs`] files are the inputs: their disks, one behind the other, are the disk that is converted.
-//! The output and the staging area follow; what images name comes behind these.
+//! The output follows, and behind it its external data file or the staging area: nothing needs both. What images name comes
+//! behind these, and then what the output consists of beside itself.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -31,6 +32,10 @@ pub struct Request {
     pub snapshot_len: u32,
     /// How many bytes behind it are the name of the backing file.
     pub backing_len: u32,
+    /// How many bytes behind it are the name of the external data file.
+    pub data_file_len: u32,
+    /// 0.
+    pub reserved: u32,
     /// The inputs' format by name, padded with zero bytes; all zeros: whatever each shows.
     pub input_format: [u8; FORMAT_NAME_LEN],
     /// The output's format by name, padded with zero bytes.
@@ -51,6 +56,9 @@ pub const NO_CREATE: u32 = 2;
 
 /// [`Request::flags`]: the output that is there reads as zeros.
 pub const TARGET_IS_ZERO: u32 = 4;
+
+/// [`Request::flags`]: the external data file is to be a raw disk of its own.
+pub const DATA_FILE_RAW: u32 = 8;
 
 /// What was converted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -9,7 +9,7 @@ use alloc::boxed::Box;
 use core::cell::Cell;
 
 use fmt_core::{DiskMap, Error, ErrorKind, Extent, FileId, Format};
-use guest_abi::convert::{NO_CREATE, PACK, Report, Request};
+use guest_abi::convert::{DATA_FILE_RAW, NO_CREATE, PACK, Report, Request};
 
 use crate::host::InFile;
 use crate::output::{self, Options};
@@ -51,8 +51,10 @@ pub fn run<H: Host>(host: &H, request: &Request) -> Result<Report, Failure> {
     let sink = Units::new(host);
     let written = match unit(request, block_len) {
         _ if is_packed => pack::write(host, &sink, output, &options, size, &mut extents),
-        Some(unit) => output::write(&sink, output, &options, size, &mut Sieve::new(host, unit, &mut extents)),
-        None => output::write(&sink, output, &options, size, &mut extents),
+        Some(unit) => {
+            output::write(host, &sink, output, &options, size, &mut Sieve::new(host, unit, &mut extents))
+        }
+        None => output::write(host, &sink, output, &options, size, &mut extents),
     };
     written.map_err(|failure| sink.blame(failure))?;
     Ok(Report { virtual_size: size })
@@ -69,8 +71,14 @@ fn options<'r>(request: &'r Request, texts: &Texts<'r>, format: Format) -> Resul
         let (name, value) = option?;
         options.set(name, value).map_err(|_| Failure::BadRequest("an option of the output"))?;
     }
-    match texts.backing() {
-        Some(name) => options.over(name, request::name(&request.backing_format)).in_file(output),
+    if let Some(name) = texts.backing() {
+        options = options.over(name, request::name(&request.backing_format)).in_file(output)?;
+    }
+    match texts.data_file() {
+        Some(name) => {
+            let file = FileId(output.0.saturating_add(1));
+            options.with_data_in(file, name, request.flags & DATA_FILE_RAW != 0).in_file(output)
+        }
         None => Ok(options),
     }
 }

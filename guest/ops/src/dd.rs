@@ -30,7 +30,7 @@ pub fn run<H: Host>(host: &H, request: &Request) -> Result<Report, Failure> {
     let mut extents =
         extents.map(|extent| extent.and_then(|e| moved(e, window.start())).in_file(blamed.get()));
     let sink = Units::new(host);
-    let written = output::write(&sink, FileId(OUTPUT), &options, window.len(), &mut extents);
+    let written = output::write(host, &sink, FileId(OUTPUT), &options, window.len(), &mut extents);
     written.map_err(|failure| sink.blame(failure))?;
 
     let flags = if window.skip_past_end() { SKIPPED_PAST_END } else { 0 };

@@ -25,23 +25,27 @@ pub(crate) struct Texts<'r> {
     options: &'r [u8],
     snapshot: &'r [u8],
     backing: &'r [u8],
+    data_file: &'r [u8],
 }
 
 impl<'r> Texts<'r> {
     pub(crate) fn of(request: &'r Request) -> Result<Self, Failure> {
-        let lens = [request.options_len, request.snapshot_len, request.backing_len];
+        let Request { options_len, snapshot_len, backing_len, data_file_len, .. } = *request;
         let mut rest = &request.text[..];
         let mut next = |len: u32| {
             let (text, behind) = rest.split_at_checked(len as usize)?;
             rest = behind;
             Some(text)
         };
-        let [options, snapshot, backing] = lens.map(&mut next);
-        options
-            .zip(snapshot)
-            .zip(backing)
-            .map(|((options, snapshot), backing)| Self { options, snapshot, backing })
-            .ok_or(Failure::BadRequest("texts longer than there is room for"))
+        let mut texts = || {
+            Some(Self {
+                options: next(options_len)?,
+                snapshot: next(snapshot_len)?,
+                backing: next(backing_len)?,
+                data_file: next(data_file_len)?,
+            })
+        };
+        texts().ok_or(Failure::BadRequest("texts longer than there is room for"))
     }
 
     /// The name of the snapshot, if one is wanted.
@@ -52,6 +56,11 @@ impl<'r> Texts<'r> {
     /// The name of the backing file, if there is to be one.
     pub(crate) fn backing(&self) -> Option<&'r [u8]> {
         Some(self.backing).filter(|name| !name.is_empty())
+    }
+
+    /// The name of the external data file, if there is to be one.
+    pub(crate) fn data_file(&self) -> Option<&'r [u8]> {
+        Some(self.data_file).filter(|name| !name.is_empty())
     }
 
     /// The output's options, in the order in which they were given.

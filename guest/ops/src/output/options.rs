@@ -1,6 +1,6 @@
 //! What is chosen about an output, in the words of its format.
 
-use fmt_core::{Error, ErrorKind, Format, SettingError, Zeros};
+use fmt_core::{Error, ErrorKind, FileId, Format, SettingError, Zeros};
 use guest_abi::identity::Identity;
 
 /// What is chosen about an output, beside its size.
@@ -80,6 +80,22 @@ impl<'o> Options<'o> {
                 ErrorKind::UnsupportedFeature,
                 0,
                 "a backing file in a format other than qcow2",
+            )),
+        }
+    }
+
+    /// The same, with the disk's bytes in the output `file`, which the image calls `name`: a raw disk of its own, if `raw`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::UnsupportedFeature`] for a format of which none is written that does.
+    pub fn with_data_in(self, file: FileId, name: &'o [u8], raw: bool) -> Result<Self, Error> {
+        match self {
+            Self::Qcow2(options) => Ok(Self::Qcow2(options.data_file(file, name, raw))),
+            _ => Err(Error::new(
+                ErrorKind::UnsupportedFeature,
+                0,
+                "an external data file in a format other than qcow2",
             )),
         }
     }
