@@ -14,7 +14,7 @@ pub(super) fn print_head(place: &Place, suite: &Suite) {
     println!("\n{}", place.name);
     let [first, second] = suite.rivals;
     let [sandbox, instar, ratio, peak] = ["sandbox", "instar", "ratio", "peak in MiB"];
-    println!("{:24}{sandbox:8}{instar:>10}{first:>12}  {ratio:<20}{second:>10}  {ratio:<20}{peak}", "");
+    println!("{:24}{sandbox:8}{instar:>10}{first:>12}  {ratio:<22}{second:>10}  {ratio:<22}{peak}", "");
 }
 
 /// One line for each sandbox.
@@ -23,7 +23,7 @@ pub(super) fn print_row(place: &Place, case: &Case, measured: &Measured) {
     let [first_goal, second_goal] = case.goals.map(|goal| goal.filter(|_| place.has_goals));
     for (name, sandbox, instar) in [(case.name, "kvm", kvm), ("", "process", process)] {
         println!(
-            "{name:<24}{sandbox:<8}{:>10}{:>12}  {:<20}{:>10}  {:<20}{}",
+            "{name:<24}{sandbox:<8}{:>10}{:>12}  {:<22}{:>10}  {:<22}{}",
             seconds(instar.median),
             seconds(first.median),
             ratio(instar, first, first_goal),
