@@ -9,9 +9,9 @@ use crate::{Codec, Error, Extent, FileId, Source};
 /// sees all steps before it, and steps touch disjoint ranges between two of those as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step<'a> {
-    /// Give the file its length in bytes. The first step of every file that is made; the steps after it wait for it. A writer that
-    /// finds out at the end how long the file is begins with a bound, or makes the file longer as it goes, and ends with
-    /// the length.
+    /// Give the file its length in bytes. The first step of every file that is made; the steps after it wait for it. A
+    /// writer that finds out at the end how long the file is begins with a bound, or makes the file longer as it goes, and
+    /// ends with the length.
     SetLen {
         /// The output file.
         file: FileId,

@@ -1,7 +1,8 @@
 //! The steps that write into a qcow2 disk that is there.
 //!
-//! What the disk has to itself is written where it is. What it shares with internal snapshots, what is compressed and what has
-//! no place yet goes to new clusters behind all others, and the old ones have one user less: snapshots keep what they have.
+//! What the disk has to itself is written where it is. What it shares with internal snapshots, what is compressed and what
+//! has no place yet goes to new clusters behind all others, and the old ones have one user less: snapshots keep what they
+//! have.
 //!
 //! | module | layer |
 //! |---|---|
@@ -56,6 +57,7 @@ mod pages;
 mod tables;
 mod usage;
 
+use core::mem::offset_of;
 use core::ops::Range;
 
 use fmt_core::{DiskMap, DiskPlan, Error, ErrorKind, Extent, FileId, ReadAt, Source, StepSink};
@@ -68,19 +70,20 @@ use self::usage::Usage;
 use crate::entry::Rules;
 use crate::header::Header;
 use crate::limits::MAX_FILE_LEN;
-use crate::raw::{Autoclear, Incompatible, REFCOUNT_TABLE_ENTRY_LEN};
+use crate::raw::{Autoclear, Incompatible, REFCOUNT_TABLE_ENTRY_LEN, RawHeader};
 use crate::refcount::{Refcounts, Width};
 
 /// A qcow2 disk that is there, being written.
 ///
-/// [`Source::Data`] and [`Source::Compressed`] are on the disk afterwards. [`Source::Zero`] reads as zeros, as cheaply as the
-/// format allows: a cluster that is all zeros is marked as such, and what it had in the file is given up; in version 2 it is not
-/// allocated, or written where a backing file would show. What no extent covers, and [`Source::Unallocated`], stays as it is.
+/// [`Source::Data`] and [`Source::Compressed`] are on the disk afterwards. [`Source::Zero`] reads as zeros, as cheaply as
+/// the format allows: a cluster that is all zeros is marked as such, and what it had in the file is given up; in version 2
+/// it is not allocated, or written where a backing file would show. What no extent covers, and [`Source::Unallocated`],
+/// stays as it is.
 ///
 /// Extents need not agree with clusters. What is left of a cluster that gets another place is copied there, from this very
-/// file, too: then the source of a step is the file that it writes to. What only the backing image has is taken from the disk that
-/// was given [to stand behind](Self::backing); without one, such a cluster must be covered as a whole, or is refused before
-/// anything of it has changed.
+/// file, too: then the source of a step is the file that it writes to. What only the backing image has is taken from the
+/// disk that was given [to stand behind](Self::backing); without one, such a cluster must be covered as a whole, or is
+/// refused before anything of it has changed.
 ///
 /// # What the steps rely on
 ///
@@ -89,16 +92,18 @@ use crate::refcount::{Refcounts, Width};
 ///
 /// # When it ends early
 ///
-/// Tables point to what has been written, and clusters are counted before they are pointed to and given up after: whenever the
-/// steps end, the tables are in order. What was taken and is not used yet may be lost space (a *leak*, which `qemu-img check -r
-/// leaks` gives back), and the disk may have some extents and not others. As with `qemu-img`, nothing says that they are missing.
-/// This holds for steps that were taken; what a power failure leaves of them is a matter of the file system.
+/// Tables point to what has been written, and clusters are counted before they are pointed to and given up after: whenever
+/// the steps end, the tables are in order. What was taken and is not used yet may be lost space (a *leak*, which
+/// `qemu-img check -r leaks` gives back), and the disk may have some extents and not others. As with `qemu-img`, nothing
+/// says that they are missing. This holds for steps that were taken; what a power failure leaves of them is a matter of
+/// the file system.
 ///
 /// # Limits
 ///
-/// The file becomes longer by what is taken: a cluster for each of the disk's that needs another place, their L2 tables, and
-/// what counts them. [`max_len`](Self::max_len) is the bound. Memory is bounded too, by 512 KiB of tables and 64 KiB of clusters to
-/// be given up.
+/// The file becomes longer by what is taken: a cluster for each of the disk's that needs another place, their L2 tables,
+/// and what counts them; clusters that are free already are not used. [`max_len`](Self::max_len) is the bound. What it was
+/// made longer by and did not need is cut off at the end, and no more than that. Memory is bounded, too: by 512 KiB of
+/// tables and 64 KiB of clusters to be given up.
 #[derive(Debug)]
 pub struct Qcow2Update<'s, R, S> {
     context: Context<'s>,
@@ -117,9 +122,9 @@ impl<'s, R: ReadAt, S: StepSink> Qcow2Update<'s, R, S> {
     ///
     /// # Errors
     ///
-    /// Those of [`Header::read`]; [`ErrorKind::UnsupportedFeature`] for images that cannot be written to without loss: those
-    /// with an external data file, with bitmaps or other features that do not survive a writer who does not know them, and those
-    /// that are marked dirty or corrupt; [`ErrorKind::Corrupt`] where the file ends before its tables do.
+    /// Those of [`Header::read`]; [`ErrorKind::UnsupportedFeature`] for images with an external data file, for those with
+    /// bitmaps or other features that do not survive a writer who does not know them, and for those that are marked as
+    /// dirty or corrupt; [`ErrorKind::Corrupt`] where the file ends before its tables do.
     pub fn open(image: &'s R, sink: &'s S, file: FileId) -> Result<Self, Error> {
         let header = Header::read(image)?;
         check_features(&header)?;
@@ -247,21 +252,29 @@ impl<R: ReadAt, S: StepSink> DiskPlan for Qcow2Update<'_, R, S> {
 
 /// Refuses what would be lost, or made worse.
 fn check_features(header: &Header) -> Result<(), Error> {
-    let incompatible = header.incompatible();
-    let what = if incompatible.contains(Incompatible::CORRUPT) {
-        "writing to an image that is marked as corrupt, before it is repaired"
-    } else if incompatible.contains(Incompatible::DIRTY) {
-        "writing to an image that is marked as dirty, before its refcounts are repaired"
-    } else if incompatible.contains(Incompatible::DATA_FILE) {
-        "writing to an image with an external data file"
-    } else if header.autoclear().contains(Autoclear::BITMAPS) {
-        "writing to an image with bitmaps, which would not show what changed"
-    } else if !header.autoclear().is_empty() {
-        "writing to an image with an autoclear feature that is not known here"
-    } else {
-        return Ok(());
-    };
-    Err(Error::new(ErrorKind::UnsupportedFeature, 0, what))
+    let (incompatible, autoclear) = (header.incompatible(), header.autoclear());
+    let unsupported = |at: usize, what| Err(Error::new(ErrorKind::UnsupportedFeature, at as u64, what));
+    let at = offset_of!(RawHeader, incompatible);
+    if incompatible.contains(Incompatible::CORRUPT) {
+        return unsupported(at, "writing to an image that is marked as corrupt, before it is repaired");
+    }
+    if incompatible.contains(Incompatible::DIRTY) {
+        return unsupported(
+            at,
+            "writing to an image that is marked as dirty, before its refcounts are repaired",
+        );
+    }
+    if incompatible.contains(Incompatible::DATA_FILE) {
+        return unsupported(at, "writing to an image with an external data file");
+    }
+    let at = offset_of!(RawHeader, autoclear);
+    if autoclear.contains(Autoclear::BITMAPS) {
+        return unsupported(at, "writing to an image with bitmaps, which would not show what changed");
+    }
+    if !autoclear.is_empty() {
+        return unsupported(at, "writing to an image with an autoclear feature that is not known here");
+    }
+    Ok(())
 }
 
 /// Tables can only be changed where they are. The last cluster of a file need not be whole.
@@ -271,9 +284,15 @@ fn check_tables(header: &Header, file_len: u64) -> Result<(), Error> {
     }
     let (l1, refcounts) = (header.l1(), header.refcounts());
     let refcounts_len = u64::from(refcounts.entries) * REFCOUNT_TABLE_ENTRY_LEN;
-    let last = file_len.next_multiple_of(header.geometry().cluster_size());
-    if l1.offset + l1.l1_len() > last || refcounts.offset + refcounts_len > last {
-        return Err(Error::new(ErrorKind::Corrupt, 0, "a table beyond the end of the file"));
+    let end = file_len.next_multiple_of(header.geometry().cluster_size());
+    for (table, len, at) in [
+        (l1, l1.l1_len(), offset_of!(RawHeader, l1_offset)),
+        (refcounts, refcounts_len, offset_of!(RawHeader, refcount_table_offset)),
+    ] {
+        if table.offset + len > end {
+            let what = "a table reaches beyond the end of the file";
+            return Err(Error::new(ErrorKind::Corrupt, at as u64, what));
+        }
     }
     Ok(())
 }

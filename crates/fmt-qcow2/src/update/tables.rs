@@ -96,8 +96,8 @@ impl<'s, R: ReadAt, S: StepSink> Tables<'s, R, S> {
         Ok(())
     }
 
-    /// A table that only the disk as it is now uses, for cluster `index`: a new one, or a copy of the one that it shares with
-    /// snapshots. They keep theirs, and what the copy refers to is counted for both already.
+    /// A table that only the disk as it is now uses, for cluster `index`: a new one, or a copy of the one that it shares
+    /// with snapshots. They keep theirs, and what the copy refers to is counted for both already.
     fn own_l2(&mut self, index: u64, shared: Option<L2>) -> Result<L2, Error> {
         let (file, size) = (self.usage.pages().file().id(), self.geometry.cluster_size());
         let source = shared.map_or(Source::Zero, |shared| Source::Data { file, offset: shared.at });

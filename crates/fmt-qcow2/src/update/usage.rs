@@ -132,18 +132,15 @@ impl<'s, R: ReadAt, S: StepSink> Usage<'s, R, S> {
             Some(block) => block,
             None => self.add_block(index)?,
         };
-        self.change(block, cluster, |count| match count {
-            0 => Ok(1),
-            _ => Err("a cluster beyond the end of the file is in use"),
-        })
+        self.change(block, cluster, FIRST_USE)
     }
 
     /// Takes one user away from `cluster`.
     fn lower(&mut self, cluster: u64) -> Result<(), Error> {
-        let uncounted = "a cluster that is in use has a refcount of 0";
+        const UNCOUNTED: &str = "a cluster that is in use has a refcount of 0";
         let at = cluster * self.cluster_size();
-        let block = self.block(cluster / self.width.per_block())?.ok_or(corrupt(at, uncounted))?;
-        self.change(block, cluster, |count| count.checked_sub(1).ok_or(uncounted))
+        let block = self.block(cluster / self.width.per_block())?.ok_or(corrupt(at, UNCOUNTED))?;
+        self.change(block, cluster, |count| count.checked_sub(1).ok_or(UNCOUNTED))
     }
 
     /// Changes the refcount of `cluster`, which is in the block at byte `block` of the file.
@@ -151,7 +148,7 @@ impl<'s, R: ReadAt, S: StepSink> Usage<'s, R, S> {
         &mut self,
         block: u64,
         cluster: u64,
-        new: impl FnOnce(u64) -> Result<u64, &'static str>,
+        new: fn(u64) -> Result<u64, &'static str>,
     ) -> Result<(), Error> {
         let entry = cluster % self.width.per_block();
         let (at, len) = self.width.bytes(entry);
@@ -194,9 +191,14 @@ impl<'s, R: ReadAt, S: StepSink> Usage<'s, R, S> {
         let (cluster, size) = (self.append(1)?, self.cluster_size());
         let at = cluster * size;
         self.pages.file().fill(at, size, Source::Zero)?;
+        // It is counted first: any page that is looked at may cause the table to be written.
+        if cluster / self.width.per_block() == index {
+            self.change(at, cluster, FIRST_USE)?;
+        } else {
+            self.count(cluster)?;
+        }
         let entry_at = self.table.offset + index * REFCOUNT_TABLE_ENTRY_LEN;
         self.pages.change(Kind::RefcountTable, entry_at, &at.to_be_bytes())?;
-        self.count(cluster)?;
         Ok(at)
     }
 
@@ -239,6 +241,12 @@ impl<'s, R: ReadAt, S: StepSink> Usage<'s, R, S> {
         Ok(least.max(2 * table_len(self.table) / size).min(most))
     }
 }
+
+/// The refcount of a cluster that is taken.
+const FIRST_USE: fn(u64) -> Result<u64, &'static str> = |count| match count {
+    0 => Ok(1),
+    _ => Err("a cluster beyond the end of the file is in use"),
+};
 
 fn table_len(table: Table) -> u64 {
     u64::from(table.entries) * REFCOUNT_TABLE_ENTRY_LEN

@@ -1,5 +1,5 @@
-//! Images that want to break whoever writes into them: whatever their tables say, an answer comes soon, every step lies in the
-//! file, and the file becomes no longer than what is written makes it.
+//! Images that want to break whoever writes into them: whatever their tables say, an answer comes soon, every step lies in
+//! the file, and the file becomes no longer than what is written makes it.
 
 #![allow(clippy::unwrap_used, reason = "a helper of tests fails like a test")]
 
