@@ -10,9 +10,7 @@ use std::sync::Arc;
 use dd_window::{SizeError, parse_size};
 use fmt_core::{Format, setting};
 use fmt_vmdk::ExtentFile;
-use guest_abi::convert::{
-    DATA_FILE_RAW, NO_CREATE, PACK, Report, Request, STAGE_LEN, TARGET_IS_ZERO, TEXT_LEN,
-};
+use guest_abi::convert::{DATA_FILE_RAW, PACK, Report, Request, STAGE_LEN, TEXT_LEN};
 use guest_abi::exchange::MAX_FURTHER;
 use vmm::exec::Salvaged;
 use vmm::files::{FileError, FileKind, NameOf, Reserve};
@@ -67,7 +65,8 @@ pub(crate) fn run(args: &ConvertArgs, sandboxes: &Sandboxes, console: &mut Conso
         warn_of_character_device(&files, opened, &input.path, console);
     }
     wish.add_outputs(&mut files, &output)?;
-    let backing = wish.backing.as_ref().map(|backing| backing.open(&output, args.input.force_share));
+    let backing = wish.backing.as_ref();
+    let backing = backing.map(|backing| backing.open(&output, wish.data.as_ref(), args.input.force_share));
     // It stays open, and locked, as long as the command runs.
     let _backing = backing.transpose().map_err(Failure::NoBacking)?;
 
@@ -78,7 +77,7 @@ pub(crate) fn run(args: &ConvertArgs, sandboxes: &Sandboxes, console: &mut Conso
     }
     let salvaged = wish.conduct.salvaged.clone();
     let work = Work {
-        guest: guest_images::CONVERT,
+        guest: wish.guest(),
         request: request.as_bytes(),
         disk_len: u64::MAX,
         examined: u64::MAX,
@@ -187,9 +186,18 @@ impl Wish {
         })
     }
 
+    /// Whether there is an image to write into. A raw disk that is there is nothing but room.
+    fn updates(&self) -> bool {
+        self.no_create && self.format != Format::Raw
+    }
+
+    fn guest(&self) -> &'static [u8] {
+        if self.updates() { guest_images::UPDATE } else { guest_images::CONVERT }
+    }
+
     /// Adds the output, and what belongs to it, in the order in which a request counts them.
     fn add_outputs(&self, files: &mut Files, output: &Path) -> Result<(), Failure> {
-        if self.no_create && self.format != Format::Raw {
+        if self.updates() {
             files.add_in_place(output)?;
             return Ok(());
         }
@@ -243,6 +251,11 @@ impl Wish {
     fn check_output(&self, kind: Option<FileKind>) -> Result<(), Failure> {
         let allocates = matches!(self.preallocates(), Some(b"falloc" | b"full"));
         match kind {
+            Some(kind) if self.further().is_some() && kind != FileKind::Regular => {
+                Err(Failure::Contradiction(
+                    "an output of several files, with a device: they would be made beside it",
+                ))
+            }
             Some(kind) if allocates && kind != FileKind::Regular => Err(Failure::Contradiction(
                 "-o preallocation=falloc or full, with a device: it has all the room that it can have",
             )),
@@ -277,7 +290,7 @@ impl Wish {
                 _ if self.is_dense() => Reserve::IfFaster,
                 _ => Reserve::Never,
             },
-            in_place: self.no_create,
+            keeps_content: self.no_create,
             is_zero: self.target_is_zero,
         }
     }
@@ -287,12 +300,8 @@ impl Wish {
         if inputs.iter().any(|input| input.format != input_format) {
             return Err(Failure::Contradiction("inputs that are described as of different formats"));
         }
-        let flags = [
-            (self.compress, PACK),
-            (self.no_create, NO_CREATE),
-            (self.target_is_zero, TARGET_IS_ZERO),
-            (self.data.as_ref().is_some_and(|data| data.is_raw), DATA_FILE_RAW),
-        ];
+        let flags =
+            [(self.compress, PACK), (self.data.as_ref().is_some_and(|data| data.is_raw), DATA_FILE_RAW)];
         let options = self.options.text();
         let snapshot = self.snapshot.as_deref().unwrap_or_default().as_bytes();
         let backing = self.backing.as_ref().map_or(OsStr::new(""), |backing| &backing.name).as_bytes();
@@ -336,6 +345,11 @@ fn check_combination(args: &ConvertArgs, format: Format, options: &OutputOptions
         (
             args.no_create && args.backing.is_some(),
             "-B with -n: what is there has its own backing file, or none",
+        ),
+        (args.no_create && args.compress, "-c with -n: what is there is written in place, as it is"),
+        (
+            args.no_create && format != Format::Raw && sparse_size(args.sparse_size.as_deref())? == 0,
+            "-S 0 with -n, in a format other than raw: it is the image that is there that says how zeros are kept",
         ),
         (args.compress && !packs, "-c: the output's format has no compression"),
         (
@@ -404,13 +418,14 @@ fn backing(args: &ConvertArgs, format: Format, options: &OutputOptions) -> Resul
 }
 
 impl Backing {
-    /// Opens the file where it will be looked for: at its name, beginning at the directory of `output`, which it must not be
-    /// itself. Nobody may be writing to it, unless by `force_share`. What is in it is not looked at.
-    fn open(&self, output: &Path, force_share: bool) -> Result<Files, FileError> {
+    /// Opens the file where it will be looked for: at its name, beginning at the directory of `output`. It must be neither that
+    /// nor its data file. Nobody may be writing to it, unless by `force_share`. What is in it is not looked at.
+    fn open(&self, output: &Path, data: Option<&DataFile>, force_share: bool) -> Result<Files, FileError> {
+        let outputs = [Some(output), data.map(|data| &*data.path)].into_iter().flatten();
         let path = output.parent().unwrap_or(Path::new("")).join(&self.path);
         let mut files = Files::new().force_share(force_share);
         files.add_input(&path)?;
-        files.add_output(output)?;
+        outputs.into_iter().try_for_each(|output| files.add_output(output).map(drop))?;
         Ok(files)
     }
 }

@@ -1,7 +1,7 @@
 //! Writing into an image that is there.
 //!
 //! What a writer of a new file says may be done in any order. Here tables are read and changed too, and the order matters:
-//! **a read sees every step before it, and so it also ends what was said before it**. Between two reads, or lengths, steps
+//! **a read sees every step before it, and so it also ends what was said before it**. Between two reads steps
 //! touch disjoint ranges. [`EditWindow`] relies on it to write a table behind what the table speaks of.
 
 use core::fmt;

@@ -4,9 +4,10 @@ use crate::{Codec, Error, Extent, FileId, Source};
 
 /// One thing to do to an output file.
 ///
-/// Between two [`SetLen`](Self::SetLen)s of a file, steps touch disjoint ranges inside its length, so whoever carries
-/// them out may do so in any order and side by side. A writer that goes on with a file that is there reads it, too: a read
-/// sees all steps before it, and steps touch disjoint ranges between two of those as well.
+/// Steps touch disjoint ranges inside the file's length, so whoever carries them out may do so in any order and side by
+/// side; only a [`SetLen`](Self::SetLen) that makes the file shorter comes after all that was said before it. A writer that
+/// goes on with a file that is there reads it, too: a read sees all steps before it, and what they touched may be touched
+/// again then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step<'a> {
     /// Give the file its length in bytes. The first step of every file that is made; the steps after it wait for it. A

@@ -3,8 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use core::cell::RefCell;
-use core::time::Duration;
-use std::time::Instant;
 
 use fmt_core::testing::{OUTPUT, PlannedFile, UpdatedFile};
 use fmt_core::{DiskMap, DiskPlan, Error, ErrorKind, Extent, FileId, ReadAt, Source, Step, StepSink};
@@ -315,7 +313,6 @@ fn a_place_beyond_the_disk_is_an_error() {
 /// Bytes changed at random, most of them where they count: headers, descriptors, directories, tables, markers.
 #[test]
 fn mutations_are_survived() {
-    let start = Instant::now();
     let sound = Files::new();
     let mut files = sound.clone();
     let (bases, mut seed, mut opened) = ([sparse(), stream(), TEXT.to_vec()], 1_u64, 0);
@@ -345,7 +342,6 @@ fn mutations_are_survived() {
         }
     }
     assert!(opened > 1000, "mutations that nothing can open test nothing: {opened}");
-    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
 }
 
 fn data(start: u64, len: u64) -> Extent {

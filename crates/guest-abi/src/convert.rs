@@ -21,7 +21,7 @@ pub const STAGE_LEN: u64 = 64 << 20;
 pub struct Request {
     /// How many inputs there are.
     pub inputs: u32,
-    /// [`PACK`], [`TARGET_IS_ZERO`], and so on.
+    /// [`PACK`], [`DATA_FILE_RAW`].
     pub flags: u32,
     /// 1: blocks of zeros are left out. 0: everything is written.
     pub leaves_zeros: u32,
@@ -51,14 +51,8 @@ pub struct Request {
 /// [`Request::flags`]: the output's blocks are compressed.
 pub const PACK: u32 = 1;
 
-/// [`Request::flags`]: the output is there already, and is written in place.
-pub const NO_CREATE: u32 = 2;
-
-/// [`Request::flags`]: the output that is there reads as zeros.
-pub const TARGET_IS_ZERO: u32 = 4;
-
 /// [`Request::flags`]: the external data file is to be a raw disk of its own.
-pub const DATA_FILE_RAW: u32 = 8;
+pub const DATA_FILE_RAW: u32 = 2;
 
 /// What was converted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

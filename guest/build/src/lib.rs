@@ -20,8 +20,12 @@ pub struct Guest {
 }
 
 /// Every guest there is.
-pub const GUESTS: &[Guest] =
-    &[Guest { package: "guest-convert" }, Guest { package: "guest-dd" }, Guest { package: "guest-decode" }];
+pub const GUESTS: &[Guest] = &[
+    Guest { package: "guest-convert" },
+    Guest { package: "guest-dd" },
+    Guest { package: "guest-decode" },
+    Guest { package: "guest-update" },
+];
 
 /// What turns a process into a guest's, where the sandbox is one.
 pub const LOADER: Guest = Guest { package: "guest-loader" };
@@ -48,6 +52,7 @@ pub const SOURCES: &[&str] = &[
     "guest/decode",
     "guest/ops",
     "guest/rt",
+    "guest/update",
 ];
 
 /// Only processors of this kind have guests.

@@ -11,3 +11,6 @@ pub static DD: &[u8] = include_bytes!(env!("INSTAR_GUEST_DD"));
 
 /// The guest that decompresses for all commands, an ELF file.
 pub static DECODE: &[u8] = include_bytes!(env!("INSTAR_GUEST_DECODE"));
+
+/// The guest of `instar convert` into images that are there, an ELF file.
+pub static UPDATE: &[u8] = include_bytes!(env!("INSTAR_GUEST_UPDATE"));

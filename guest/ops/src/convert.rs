@@ -1,5 +1,6 @@
 //! `instar convert`: disks, one behind the other, become another.
 
+pub mod in_place;
 mod joined;
 mod overlay;
 mod pack;
@@ -8,8 +9,8 @@ mod snapshot;
 use alloc::boxed::Box;
 use core::cell::Cell;
 
-use fmt_core::{DiskMap, Error, ErrorKind, Extent, FileId, Format};
-use guest_abi::convert::{DATA_FILE_RAW, NO_CREATE, PACK, Report, Request};
+use fmt_core::{DiskMap, Error, Extent, FileId, Format};
+use guest_abi::convert::{DATA_FILE_RAW, PACK, Report, Request};
 
 use crate::host::InFile;
 use crate::output::{self, Options};
@@ -28,17 +29,11 @@ use overlay::Overlay;
 /// Nothing has been asked of the output then, unless an input's tables turn out broken halfway.
 pub fn run<H: Host>(host: &H, request: &Request) -> Result<Report, Failure> {
     let texts = Texts::of(request)?;
-    let output = FileId(request.inputs);
-    let format = request::format(&request.output_format)?.ok_or(Failure::BadRequest("no output format"))?;
-    check(request, format).in_file(output)?;
+    let (output, format) = output_of(request)?;
     let options = options(request, &texts, format)?;
 
-    let snapshot = texts.snapshot().map(snapshot::Words::parse).transpose()?;
-    let snapshot = snapshot.as_ref().map(snapshot::Words::wanted);
-
     let blamed = Cell::new(FileId(0));
-    let input_format = request::format(&request.input_format)?;
-    let mut disk = Joined::open(host, request.inputs, input_format, snapshot, &blamed)?;
+    let mut disk = open_inputs(host, request, &texts, &blamed)?;
     let size = disk.virtual_size();
     let is_packed = request.flags & PACK != 0 || options.packs_all();
     let block_len = if is_packed { options.unit_len() } else { options.block_len(size) }.in_file(output)?;
@@ -58,6 +53,25 @@ pub fn run<H: Host>(host: &H, request: &Request) -> Result<Report, Failure> {
     };
     written.map_err(|failure| sink.blame(failure))?;
     Ok(Report { virtual_size: size })
+}
+
+/// The output, which comes behind the inputs, and its format.
+fn output_of(request: &Request) -> Result<(FileId, Format), Failure> {
+    let format = request::format(&request.output_format)?.ok_or(Failure::BadRequest("no output format"))?;
+    Ok((FileId(request.inputs), format))
+}
+
+/// The disk that is to be converted.
+fn open_inputs<'h, H: Host>(
+    host: &'h H,
+    request: &Request,
+    texts: &Texts<'_>,
+    blamed: &'h Cell<FileId>,
+) -> Result<Joined<'h>, Failure> {
+    let snapshot = texts.snapshot().map(snapshot::Words::parse).transpose()?;
+    let snapshot = snapshot.as_ref().map(snapshot::Words::wanted);
+    let format = request::format(&request.input_format)?;
+    Joined::open(host, request.inputs, format, snapshot, blamed)
 }
 
 /// What the request says of the output.
@@ -81,15 +95,6 @@ fn options<'r>(request: &'r Request, texts: &Texts<'r>, format: Format) -> Resul
         }
         None => Ok(options),
     }
-}
-
-/// Refuses what is not done yet or does not go together.
-fn check(request: &Request, format: Format) -> Result<(), Error> {
-    let refuse = |what| Err(Error::new(ErrorKind::UnsupportedFeature, 0, what));
-    if request.flags & NO_CREATE != 0 && format != Format::Raw {
-        return refuse("converting into an existing image of another format than raw");
-    }
-    Ok(())
 }
 
 /// The bytes that are looked at for zeros together, if zeros are of use to the output: what it allocates or leaves out, which

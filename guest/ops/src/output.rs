@@ -1,6 +1,7 @@
 //! An output of any format, written from extents.
 
 mod options;
+mod target;
 
 use fmt_core::{DiskPlan, Error, Extent, FileId, StepSink};
 use fmt_qcow2::Qcow2Plan;
@@ -13,6 +14,7 @@ use crate::host::InFile;
 use crate::{Failure, Host};
 
 pub use options::Options;
+pub use target::Target;
 
 /// A disk being read: where its bytes are, in order.
 pub type Extents<'e> = dyn Iterator<Item = Result<Extent, Failure>> + 'e;

@@ -134,7 +134,11 @@ impl UpdatedFile {
         let last = index(stop % batches.len() as u64);
         batches[..last].iter().flatten().for_each(|change| change.apply(&mut file));
         let picks = (stop / 7).rotate_left(11).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let picked = batches[last].iter().zip(0..).filter(|(_, number)| picks.rotate_left(*number) & 1 == 1);
+        // Nothing is written before the file is long enough.
+        let (lens, bytes): (Vec<_>, Vec<_>) =
+            batches[last].iter().partition(|change| matches!(change, Change::Len(_)));
+        lens.into_iter().for_each(|len| len.apply(&mut file));
+        let picked = bytes.into_iter().zip(0..).filter(|(_, number)| picks.rotate_left(*number) & 1 == 1);
         picked.for_each(|(change, _)| change.apply(&mut file));
         file
     }
@@ -180,9 +184,15 @@ impl StepSink for UpdatedFile {
         match step {
             Step::SetLen { len, .. } => {
                 assert!(index(len) >= self.first.len(), "shorter than it was");
-                self.end_batch();
+                // What makes it longer waits for nothing.
+                let is_shorter = index(len) < self.bytes.borrow().len();
+                if is_shorter {
+                    self.end_batch();
+                }
                 self.change(Change::Len(index(len)));
-                self.end_batch();
+                if is_shorter {
+                    self.end_batch();
+                }
             }
             Step::Write { dst, bytes, .. } => {
                 assert!(!bytes.is_empty(), "nothing at {dst}");
@@ -274,7 +284,8 @@ mod tests {
 
     #[test]
     fn steps_that_break_a_promise_are_found() {
-        assert!(is_accepted(&[bytes(0, b"ab"), bytes(2, b"c"), len(200), bytes(0, b"d"), bytes(199, b"e")]));
+        assert!(is_accepted(&[bytes(0, b"ab"), bytes(2, b"c"), len(200), bytes(3, b"d"), bytes(199, b"e")]));
+        assert!(!is_accepted(&[bytes(0, b"ab"), len(200), bytes(0, b"d")]), "twice, whatever the length");
         assert!(!is_accepted(&[bytes(99, b"xy")]), "beyond the end");
         assert!(!is_accepted(&[bytes(10, b"xy"), bytes(11, b"x")]), "twice");
         assert!(!is_accepted(&[bytes(10, b"")]), "nothing");

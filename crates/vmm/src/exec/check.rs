@@ -115,13 +115,10 @@ impl Checker<'_> {
     fn read(&mut self, record: &Record) -> Result<Operation, Fault> {
         let &Record { file, src, dst: window_at, len, .. } = record;
         unused("src_file", record.src_file)?;
-        let (id, file_len) = self.readable(file)?;
-        if !is_inside(src, some(len)?, file_len) {
-            return Err(Fault::OutsideInput { file, offset: src, len, file_len });
-        }
+        let file = within_file(self.readable(file)?, src, len)?;
         in_window(window_at, len)?;
         self.count_read(len)?;
-        Ok(Operation::Read(Read { file: id, src, window_at, len }))
+        Ok(Operation::Read(Read { file, src, window_at, len }))
     }
 
     fn set_len(&mut self, record: &Record) -> Result<Operation, Fault> {
@@ -146,11 +143,12 @@ impl Checker<'_> {
     }
 
     fn copy(&mut self, record: &Record) -> Result<Operation, Fault> {
-        if record.src_file == record.file {
-            return Err(Fault::OntoItself(record.file));
+        let &Record { file, src_file, dst, src, len, .. } = record;
+        if src_file == file && !self.is_moved(file, src, dst, len)? {
+            return Err(Fault::OntoItself(file));
         }
-        let file = self.source(record.src_file, record.src, record.len)?;
-        self.write(record, Source::Input { file, at: record.src })
+        let from = within_file(self.copied(src_file)?, src, len)?;
+        self.write(record, Source::Input { file: from, at: src })
     }
 
     fn zero(&mut self, record: &Record) -> Result<Operation, Fault> {
@@ -231,8 +229,8 @@ impl Checker<'_> {
         if !is_inside(skip.into(), some(len)?, unit_len.into()) {
             return Err(Fault::OutsideUnit { skip, len, unit_len });
         }
-        let Role::Input { .. } = self.role(src_file)? else { return Err(Fault::NotAnInput(src_file)) };
-        let from = self.source(src_file, src, packed_len.into())?;
+        self.image(src_file)?;
+        let from = within_file(self.readable(src_file)?, src, packed_len.into())?;
         self.count_read(packed_len.into())?;
         let to = self.destination(file, dst, len)?;
         self.count_written(len)?;
@@ -244,7 +242,7 @@ impl Checker<'_> {
     fn scan(&mut self, record: &Record) -> Result<Operation, Fault> {
         let &Record { file, unit_len: unit, src, dst: window_at, len, .. } = record;
         unused("src_file", record.src_file)?;
-        let file = self.source(file, src, len)?;
+        let file = within_file(self.input(file)?, src, len)?;
         if unit == 0 || !unit.is_multiple_of(MIN_SCAN_UNIT) {
             return Err(Fault::ScanUnit(unit));
         }
@@ -264,7 +262,7 @@ impl Checker<'_> {
             CODEC_ZSTD => Packing::Zstd,
             codec => return Err(Fault::UnknownCodec(codec)),
         };
-        let from = self.source(src_file, src, len)?;
+        let from = within_file(self.input(src_file)?, src, len)?;
         if len > MAX_UNIT_LEN.into() {
             return Err(Fault::PackTooLong(len));
         }
@@ -294,15 +292,6 @@ impl Checker<'_> {
         self.ledger.written =
             within(self.ledger.written, len, allowed).ok_or(Fault::TooMuchWritten(allowed))?;
         Ok(())
-    }
-
-    /// The input `file`, if it has `len` bytes at `offset`.
-    fn source(&self, file: u32, offset: u64, len: u64) -> Result<FileId, Fault> {
-        let (id, file_len) = self.input(file)?;
-        if !is_inside(offset, some(len)?, file_len) {
-            return Err(Fault::OutsideInput { file, offset, len, file_len });
-        }
-        Ok(id)
     }
 
     /// The output `file`, if there is room for `len` bytes at `offset`, and all outputs have been given a length by now: the
@@ -339,7 +328,21 @@ impl Checker<'_> {
         }
     }
 
-    /// The image `file`, which may name others.
+    /// What may be copied as it is, and its length: beside what is an input, of a file in place what was there at the
+    /// beginning.
+    fn copied(&self, file: u32) -> Result<(FileId, u64), Fault> {
+        match self.role(file)? {
+            Role::InPlace { len } => Ok((FileId(file), len)),
+            _ => self.input(file),
+        }
+    }
+
+    /// Whether bytes of a file in place are copied to another place in it.
+    fn is_moved(&self, file: u32, src: u64, dst: u64, len: u64) -> Result<bool, Fault> {
+        Ok(matches!(self.role(file)?, Role::InPlace { .. }) && src.abs_diff(dst) >= len)
+    }
+
+    /// The image `file`, which may name others, and have compressed data.
     fn image(&self, file: u32) -> Result<FileId, Fault> {
         match self.role(file)? {
             Role::Input { .. } | Role::InPlace { .. } => Ok(FileId(file)),
@@ -395,6 +398,15 @@ fn unused(field: &'static str, value: impl Into<u64>) -> Result<(), Fault> {
 /// A guest that has nothing to move says nothing: an empty range is a mistake, wherever it lies.
 fn some(len: u64) -> Result<u64, Fault> {
     if len == 0 { Err(Fault::Empty) } else { Ok(len) }
+}
+
+/// The file, if it has `len` bytes at `offset`.
+fn within_file((id, file_len): (FileId, u64), offset: u64, len: u64) -> Result<FileId, Fault> {
+    if is_inside(offset, some(len)?, file_len) {
+        Ok(id)
+    } else {
+        Err(Fault::OutsideInput { file: id.0, offset, len, file_len })
+    }
 }
 
 /// Whether the range lies in the guest's data window.

@@ -190,7 +190,8 @@ impl Stores<'_> {
     fn read(&self, file: FileId, bytes: &mut [u8], at: u64) -> Result<(), FileError> {
         let input = self.files.input(file);
         match (input.read_exact_at(bytes, at), &self.conduct.salvaged) {
-            (Err(_), Some(salvaged)) => {
+            // What is written into is not what is rescued.
+            (Err(_), Some(salvaged)) if self.files.is_input(file) => {
                 salvaged.read(file, input, bytes, at);
                 Ok(())
             }

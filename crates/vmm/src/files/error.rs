@@ -56,6 +56,9 @@ pub enum FileErrorKind {
     /// Nobody may write to the device.
     #[error("it is a device that cannot be written")]
     ReadOnly,
+    /// It is a symbolic link, at a name that the user did not give.
+    #[error("it is a symbolic link, which is followed only where the command line names it")]
+    Link,
     /// The path is empty.
     #[error("the name is empty")]
     NoName,

@@ -8,7 +8,7 @@ use nix::fcntl::OFlag;
 use super::error::{FileError, FileErrorKind, FileOperation};
 use super::input::Input;
 use super::kind::{FileKind, Nature};
-use super::lock::{Claim, claim};
+use super::lock::Claim;
 use super::open::open;
 use super::output::Output;
 
@@ -22,7 +22,7 @@ pub(super) struct InPlace {
 }
 
 impl InPlace {
-    /// Opens the file at `path`, and changes nothing in it. It is locked as QEMU locks an image that it writes.
+    /// Opens the file at `path`, and changes nothing in it.
     pub(super) fn open(path: &Path) -> Result<Self, FileError> {
         Self::try_open(path).map_err(|kind| FileError::new(path, FileOperation::Open, kind))
     }
@@ -32,9 +32,16 @@ impl InPlace {
         let found = Nature::of(&fs::metadata(path)?)?;
         let flags = if found.kind == FileKind::BlockDevice { OFlag::O_EXCL } else { OFlag::empty() };
         let (file, nature) = open(path, OpenOptions::new().read(true).write(true), flags)?;
-        claim(&file, nature, Claim::Edit)?;
+        if nature.is_read_only_device() {
+            return Err(FileErrorKind::ReadOnly);
+        }
         let input = Input::adopt(path, file.try_clone()?, nature)?;
         let output = Output::adopt(path, file, nature, input.len());
         Ok(Self { input, output, is_touched: false })
+    }
+
+    /// Locks it as QEMU locks an image that it writes.
+    pub(super) fn lock(&self) -> Result<(), FileErrorKind> {
+        self.output.lock(Claim::Edit)
     }
 }

@@ -223,9 +223,12 @@ impl Files {
     ///
     /// As [`add_output`](Self::add_output); and when there is nothing at `path` to be written in place.
     pub fn add_output_with(&mut self, path: &Path, options: OutputOptions) -> Result<FileId, FileError> {
-        let output = Output::find(path, options)?;
+        self.add_found(Output::find(path, options)?)
+    }
+
+    fn add_found(&mut self, output: Output) -> Result<FileId, FileError> {
         if let Some(nature) = output.nature() {
-            self.refuse_same_file(path, nature, None)?;
+            self.refuse_same_file(output.path(), nature, None)?;
         }
         Ok(self.push(Entry::Output(output)))
     }
@@ -237,6 +240,7 @@ impl Files {
     /// If `of` is not an output.
     pub fn add_series(&mut self, of: FileId, most: u32, name: NameOf) {
         assert!(matches!(self.get(of), Some(Entry::Output(_))), "{of:?} is no output");
+        assert!(self.series.is_none(), "only one output can consist of several files");
         self.series = Some(Series { of, name, next: 0, most });
     }
 
@@ -251,6 +255,8 @@ impl Files {
     pub fn add_in_place(&mut self, path: &Path) -> Result<FileId, FileError> {
         let file = InPlace::open(path)?;
         self.refuse_same_file(path, file.input.nature(), None)?;
+        // An input that it is has been locked here, and by nobody else.
+        file.lock().map_err(|kind| FileError::new(path, FileOperation::Open, kind))?;
         Ok(self.push(Entry::InPlace(file)))
     }
 
@@ -393,7 +399,7 @@ impl Files {
         let options = first.options();
         let room = make_room(self.files.len() + 1).map_err(|allowed| FileErrorKind::TooMany { allowed });
         room.map_err(|kind| FileError::new(&path, FileOperation::Create, kind))?;
-        self.add_output_with(&path, options)
+        self.add_found(Output::find_unnamed(&path, options)?)
     }
 
     /// Gives the output `id` `len` bytes. What is added to a regular file are zeros. A device only has to have room.
@@ -427,7 +433,9 @@ impl Files {
     /// before any is emptied.
     fn make_outputs(&mut self) -> Result<(), FileError> {
         let is_left = |(_, entry): &(_, &Entry)| matches!(entry, Entry::Output(output) if !output.is_made());
-        let left: Vec<_> = self.numbered().filter(is_left).map(|(id, _)| id).collect();
+        let mut left: Vec<_> = self.numbered().filter(is_left).map(|(id, _)| id).collect();
+        // Those that may be refused come before those that are created.
+        left.sort_by_key(|&id| self.output(id).nature().is_none());
         if self.fills_outputs {
             left.iter().try_for_each(|&id| self.output(id).refuse_without_room())?;
         }

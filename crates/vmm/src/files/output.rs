@@ -33,14 +33,14 @@ pub struct OutputOptions {
     /// When the file system is asked for the room.
     pub reserve: Reserve,
     /// Whether what is there is written in place: it is not created, emptied, or made longer.
-    pub in_place: bool,
+    pub keeps_content: bool,
     /// Whether what is there reads as zeros, as the user knows.
     pub is_zero: bool,
 }
 
 impl Default for OutputOptions {
     fn default() -> Self {
-        Self { holes: None, reserve: Reserve::IfFaster, in_place: false, is_zero: false }
+        Self { holes: None, reserve: Reserve::IfFaster, keeps_content: false, is_zero: false }
     }
 }
 
@@ -60,6 +60,8 @@ pub enum Reserve {
 pub(crate) struct Output {
     path: PathBuf,
     options: OutputOptions,
+    /// The user has named it: it may be a link then.
+    is_named: bool,
     state: State,
 }
 
@@ -91,19 +93,28 @@ struct Opened {
 impl Output {
     /// Looks at what is at `path`.
     pub(super) fn find(path: &Path, options: OutputOptions) -> Result<Self, FileError> {
-        let found = if options.in_place { look_at(path).map(Some) } else { find(path) };
+        let found = if options.keeps_content { look_at(path).map(Some) } else { find(path) };
         match found {
             Ok(nature) => {
-                Ok(Self { path: path.to_owned(), options, state: State::Found { nature, len: None } })
+                let state = State::Found { nature, len: None };
+                Ok(Self { path: path.to_owned(), options, is_named: true, state })
             }
             Err(kind) => Err(FileError::new(path, FileOperation::Create, kind)),
         }
     }
 
+    /// Looks at what is at `path`, which the user has not named: it is no link.
+    pub(super) fn find_unnamed(path: &Path, options: OutputOptions) -> Result<Self, FileError> {
+        if path.is_symlink() {
+            return Err(FileError::new(path, FileOperation::Create, FileErrorKind::Link));
+        }
+        Ok(Self { is_named: false, ..Self::find(path, options)? })
+    }
+
     /// Takes over a file that has `len` bytes, and needs nothing before it is written.
     pub(super) fn adopt(path: &Path, file: File, nature: Nature, len: u64) -> Self {
         let state = State::Open(Opened { file, nature, len, is_new: false, is_claimed: true, is_made: true });
-        Self { path: path.to_owned(), options: OutputOptions::default(), state }
+        Self { path: path.to_owned(), options: OutputOptions::default(), is_named: true, state }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -137,16 +148,19 @@ impl Output {
 
     /// The length of the pieces of zeros that are not written to it, in bytes; `None` where zeros are written.
     pub(crate) fn hole_grain(&self) -> Option<u64> {
-        let OutputOptions { holes, in_place, is_zero, .. } = self.options;
-        let reads_as_zeros = is_zero || (!in_place && self.is_a(FileKind::Regular));
+        let OutputOptions { holes, keeps_content, is_zero, .. } = self.options;
+        let reads_as_zeros = is_zero || (!keeps_content && self.is_a(FileKind::Regular));
         holes.filter(|_| reads_as_zeros).map(|grain| grain.get().into())
     }
 
     /// The length of the block device that it is, in bytes, if it is one that can be looked at. It is not relied on: what does
     /// not fit is refused when it is asked for.
     pub(super) fn device_len(&self) -> Option<u64> {
-        let found = self.is_a(FileKind::BlockDevice).then(|| File::open(&self.path))?;
-        end_of(&found.ok()?).ok()
+        let found = self.is_a(FileKind::BlockDevice).then(|| {
+            // What is there by now may be something else, which is not to be waited for.
+            open(&self.path, OpenOptions::new().read(true), OFlag::empty())
+        })?;
+        end_of(&found.ok()?.0).ok()
     }
 
     pub(crate) fn is_made(&self) -> bool {
@@ -198,8 +212,9 @@ impl Output {
 
     fn try_open(&self) -> Result<Opened, FileErrorKind> {
         let is_block_device = self.is_a(FileKind::BlockDevice);
-        let create = !is_block_device && !self.options.in_place;
-        let flags = if is_block_device { OFlag::O_EXCL } else { OFlag::empty() };
+        let create = !is_block_device && !self.options.keeps_content;
+        let mut flags = if is_block_device { OFlag::O_EXCL } else { OFlag::empty() };
+        flags.set(OFlag::O_NOFOLLOW, !self.is_named);
         let mut options = OpenOptions::new();
         // A lock that others can share takes a file that can be read.
         options.read(true).write(true).create(create).truncate(false).mode(0o644);
@@ -211,12 +226,16 @@ impl Output {
         Ok(Opened { file, nature, len, is_new, is_claimed: false, is_made: false })
     }
 
+    /// Locks what has been opened.
+    pub(super) fn lock(&self, what_for: Claim) -> Result<(), FileErrorKind> {
+        let opened = self.opened();
+        claim(&opened.file, opened.nature, what_for)
+    }
+
     /// Makes sure that what has been opened can be what it is to be: nobody else uses it, and it is long enough where it
     /// cannot become longer.
     pub(super) fn claim(&mut self) -> Result<(), FileError> {
-        let opened = self.opened();
-        let locked = claim(&opened.file, opened.nature, Claim::Write);
-        locked.map_err(|kind| self.failed(FileOperation::Create, kind))?;
+        self.lock(Claim::Write).map_err(|kind| self.failed(FileOperation::Create, kind))?;
         self.opened_mut().is_claimed = true;
         let opened = self.opened();
         opened.fit(opened.len, self.options).map_err(|kind| self.not_sized(kind))
@@ -356,7 +375,7 @@ impl Opened {
     /// Whether there is room for `needed` bytes, where that cannot be made.
     fn fit(&self, needed: u64, options: OutputOptions) -> Result<(), FileErrorKind> {
         let len = match self.nature.kind {
-            FileKind::Regular if !options.in_place => return Ok(()),
+            FileKind::Regular if !options.keeps_content => return Ok(()),
             FileKind::Regular | FileKind::BlockDevice => end_of(&self.file)?,
             _ => 0,
         };
@@ -369,7 +388,7 @@ impl Opened {
 
     /// Whether it gets the length that it is to have. Devices, and what is written in place, have the one that they have.
     fn is_sized(&self, options: OutputOptions) -> bool {
-        self.nature.kind == FileKind::Regular && !options.in_place
+        self.nature.kind == FileKind::Regular && !options.keeps_content
     }
 
     /// Empties it, and gives it its length.

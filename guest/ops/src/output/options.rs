@@ -142,11 +142,12 @@ impl<'o> Options<'o> {
 }
 
 fn vhdx(identity: &Identity) -> fmt_vhdx::Options {
-    // A UUID as it is written down, which a GUID in memory is not.
-    let guid = |n| {
-        let [a0, a1, a2, a3, b0, b1, c0, c1, d @ ..] = identity.uuid(n);
-        let a = u32::from_be_bytes([a0, a1, a2, a3]);
-        fmt_vhdx::Guid::new(a, u16::from_be_bytes([b0, b1]), u16::from_be_bytes([c0, c1]), d)
-    };
-    fmt_vhdx::Options::new(guid(1), guid(2), guid(0))
+    fmt_vhdx::Options::new(guid(identity, 1), guid(identity, 2), guid(identity, 0))
+}
+
+/// The UUID number `n` of the image, which in memory is not as it is written down.
+pub(super) fn guid(identity: &Identity, n: u8) -> fmt_vhdx::Guid {
+    let [a0, a1, a2, a3, b0, b1, c0, c1, d @ ..] = identity.uuid(n);
+    let a = u32::from_be_bytes([a0, a1, a2, a3]);
+    fmt_vhdx::Guid::new(a, u16::from_be_bytes([b0, b1]), u16::from_be_bytes([c0, c1]), d)
 }

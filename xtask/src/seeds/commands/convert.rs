@@ -1,6 +1,6 @@
 //! Requests to `convert`.
 
-use guest_abi::convert::{NO_CREATE, PACK, TARGET_IS_ZERO};
+use guest_abi::convert::PACK;
 
 use super::{File, bytes, image, padded, pattern};
 
@@ -55,9 +55,6 @@ const CHAIN: &[File] = &[
 
 pub(super) const SEEDS: &[Seed] = &[
     Seed { name: "raw", ..RAW },
-    Seed { name: "raw-into-what-is-there", flags: NO_CREATE, ..RAW },
-    Seed { name: "raw-into-zeros-that-are-there", flags: NO_CREATE | TARGET_IS_ZERO, ..RAW },
-    Seed { name: "qcow2-into-what-is-there", flags: NO_CREATE, output_format: "qcow2", ..RAW },
     Seed { name: "no-input", inputs: 0, ..RAW },
     Seed { name: "to-qcow2", output_format: "qcow2", ..RAW },
     Seed { name: "to-qcow2-dense", sparse_size: 0, output_format: "qcow2", ..RAW },

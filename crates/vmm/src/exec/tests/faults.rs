@@ -245,6 +245,8 @@ fn in_place() {
         set_len(0, 5000),
         copy(1, 0, 0, 4000, 1000),
         read(0, 4000, 0, 1000),
+        copy(0, 0, 0, 4300, 700),
+        copy(0, 200, 0, 0, 200),
         set_len(0, 700),
     ];
     check(&records, &ALONE, &LIMITS, &Ledger::default()).unwrap();
@@ -262,10 +264,12 @@ fn in_place() {
     assert_eq!(refused(&[set_len(0, 699)]), (1, Fault::TooShort { file: 0, len: 699, needed: 700 }));
     assert_eq!(refused(&[set_len(0, 5001)]), (1, Fault::TooLong { file: 0, len: 5001, allowed: 5000 }));
 
-    // Only the guest reads it: what others would move might be written at the same time.
+    // What was there can be moved, and nothing onto itself. It is not what is converted: that is looked through and compressed.
+    assert_eq!(refused(&[grown, copy(0, 600, 0, 0, 101)]), (2, unread(600, 101, 700)));
+    assert_eq!(refused(&[copy(0, 0, 0, 1, 2)]), (1, Fault::OntoItself(0)));
+    assert_eq!(refused(&[copy(0, 3, 0, 0, 4)]), (1, Fault::OntoItself(0)));
+    assert_eq!(fault(copy(2, 0, 2, 5, 1)), Fault::OntoItself(2));
     assert_eq!(refused(&[scan(0, 0, 1, 512, 0)]), (1, Fault::NotAnInput(0)));
-    assert_eq!(refused(&[copy(0, 0, 0, 1, 1)]), (1, Fault::OntoItself(0)));
-    assert_eq!(fault(copy(5, 0, 2, 0, 1)), Fault::NotAnInput(5));
     assert_eq!(fault(pack(5, 0, 1, 4, 0, 0)), Fault::NotAnInput(5));
 
     // From the first change on, no file is opened.

@@ -76,11 +76,11 @@ fn what_the_guest_writes_of_its_own_has_holes_too() {
 }
 
 #[test]
-fn what_is_written_in_place_keeps_the_rest_and_gets_zeros() {
-    let in_place = OutputOptions { in_place: true, ..with_holes() };
+fn an_output_that_is_kept_keeps_the_rest_and_gets_zeros() {
+    let kept = OutputOptions { keeps_content: true, ..with_holes() };
     let fixture = Fixture::new().input("in", &[[0; 100], [1; 100]].concat());
     fs::write(fixture.path("out"), [9; 1000]).unwrap();
-    let mut fixture = fixture.output_with("out", in_place);
+    let mut fixture = fixture.output_with("out", kept);
     fixture.ring(&[set_len(1, 500), copy(0, 0, 1, 0, 200), zero(1, 300, 100)]).unwrap();
     let expected = [[0; 100], [1; 100], [9; 100], [0; 100]].concat();
     assert_eq!(fixture.content("out"), [expected, vec![9; 600]].concat());
@@ -88,7 +88,7 @@ fn what_is_written_in_place_keeps_the_rest_and_gets_zeros() {
 
 #[test]
 fn what_is_said_to_be_zeros_is_believed() {
-    let zeros = OutputOptions { in_place: true, is_zero: true, ..with_holes() };
+    let zeros = OutputOptions { keeps_content: true, is_zero: true, ..with_holes() };
     let fixture = Fixture::new();
     fs::write(fixture.path("out"), [9; 8192]).unwrap();
     let mut fixture = fixture.output_with("out", zeros);
@@ -97,13 +97,13 @@ fn what_is_said_to_be_zeros_is_believed() {
 }
 
 #[test]
-fn what_is_written_in_place_has_to_be_there_and_long_enough() {
-    let in_place = OutputOptions { in_place: true, ..with_holes() };
+fn an_output_that_is_kept_has_to_be_there_and_long_enough() {
+    let kept = OutputOptions { keeps_content: true, ..with_holes() };
     let mut fixture = Fixture::new();
     let path = fixture.path("out");
-    fixture.files.add_output_with(&path, in_place).unwrap_err();
+    fixture.files.add_output_with(&path, kept).unwrap_err();
     fs::write(&path, [9; 100]).unwrap();
-    let mut fixture = fixture.output_with("out", in_place);
+    let mut fixture = fixture.output_with("out", kept);
     let error = fixture.ring(&[set_len(0, 101)]).unwrap_err().to_string();
     assert!(error.ends_with("it has 100 bytes, and 101 are needed"), "{error}");
     assert_eq!(fixture.content("out"), [9; 100]);
