@@ -52,7 +52,7 @@ fuzz_target!(|bytes: &[u8]| {
         .map(|record| Record::read_from_bytes(record).expect("a chunk has the size of a record"))
         .collect();
     let scene = Scene::new();
-    let mut model = Model::new(LIMITS, scene.tree(), scene.inputs());
+    let mut model = Model::new(LIMITS, scene.tree(), scene.inputs(), scene.in_place());
 
     let (interrupted, mut nobody) = (AtomicBool::new(false), Nobody);
     let mut executor = Executor::new(scene.files(), LIMITS, || Ok(()), &interrupted, &mut nobody, &Decoders);

@@ -7,14 +7,15 @@ use std::collections::BTreeMap;
 
 use guest_abi::boot::{FileEntry, ROLE_INPUT};
 use guest_abi::exchange::{
-    CODEC_DEFLATE, CODEC_ZSTD, COPY, DATA_LEN, DECODE, EXPECT, MAX_PACKED_LEN, MAX_UNIT_LEN, MIN_SCAN_UNIT,
-    NAME_LEN, OPEN, PACK, PACK_ANSWER_LEN, PACKED_ZEROS, READ, Record, SCAN, SET_LEN, WRITE, ZERO, pack_room,
+    CODEC_DEFLATE, CODEC_ZSTD, COPY, CREATE, DATA_LEN, DECODE, EXPECT, MAX_PACKED_LEN, MAX_UNIT_LEN,
+    MIN_SCAN_UNIT, NAME_LEN, OPEN, PACK, PACK_ANSWER_LEN, PACKED_ZEROS, READ, Record, SCAN, SET_LEN, WRITE,
+    ZERO, pack_room,
 };
 use vmm::Limits;
 use zerocopy::IntoBytes;
 
 use crate::decoders::decoded;
-use crate::scene::{OUTPUTS, STAGE, STAGE_LEN, window};
+use crate::scene::{DIVIDED, FIRST_FREE, FURTHER, IN_PLACE, OUTPUTS, STAGE, STAGE_LEN, window};
 use crate::tree::{Tree, TreeFile};
 
 /// A byte, or `None` where it is not said what it is: where a ring writes twice, or reads what it writes, and in the
@@ -31,11 +32,20 @@ pub(crate) struct Model {
     packed: u64,
     written: u64,
     expects_units: bool,
+    /// An output has been given a length, or a file been changed.
+    has_begun: bool,
     /// What images may name.
     tree: Tree,
     inputs: BTreeMap<u32, TreeFile>,
+    /// What is written in place, as it was at the beginning.
+    in_place: TreeFile,
+    /// What is in place is among them, and has its length from the beginning.
     outputs: BTreeMap<u32, Option<Vec<Byte>>>,
+    /// The numbers of those that [`DIVIDED`] consists of beside itself.
+    further: Vec<u32>,
     stage: Vec<Byte>,
+    /// The number of the next file, whether it is opened or made.
+    next_number: u32,
 }
 
 /// What becomes of a ring.
@@ -59,7 +69,14 @@ pub(crate) struct Answer {
 }
 
 impl Model {
-    pub(crate) fn new(limits: Limits, tree: Tree, inputs: BTreeMap<u32, TreeFile>) -> Self {
+    pub(crate) fn new(
+        limits: Limits,
+        tree: Tree,
+        inputs: BTreeMap<u32, TreeFile>,
+        in_place: TreeFile,
+    ) -> Self {
+        let mut outputs: BTreeMap<_, _> = OUTPUTS.map(|number| (number, None)).into();
+        outputs.insert(IN_PLACE, Some(known(&in_place.bytes)));
         Self {
             limits,
             operations: 0,
@@ -68,10 +85,14 @@ impl Model {
             packed: 0,
             written: 0,
             expects_units: false,
+            has_begun: false,
             tree,
             inputs,
-            outputs: OUTPUTS.map(|number| (number, None)).into(),
+            in_place,
+            outputs,
+            further: Vec::new(),
             stage: vec![Some(0); STAGE_LEN as usize],
+            next_number: FIRST_FREE,
         }
     }
 
@@ -88,9 +109,14 @@ impl Model {
         self.outputs.values().all(Option::is_some)
     }
 
-    /// The content of the output `number`, if it has been made.
+    /// The content of the output `number`, if it has been made: all are made together. What is in place is always there.
     pub(crate) fn output(&self, number: u32) -> Option<&[Byte]> {
-        self.outputs[&number].as_deref()
+        self.outputs[&number].as_deref().filter(|_| number == IN_PLACE || self.is_finished())
+    }
+
+    /// The content of the file of that index among those that [`DIVIDED`] consists of beside itself, likewise.
+    pub(crate) fn further(&self, index: usize) -> Option<&[Byte]> {
+        self.output(*self.further.get(index)?)
     }
 
     /// Does all that a ring asks for, if it may and can be done.
@@ -107,28 +133,42 @@ impl Model {
         }
         let Ringing { model, opened, answers, scans, packs, .. } = ringing;
         *self = model;
-        // The stage has the number behind the inputs and outputs.
-        self.inputs.extend((self.next_number()..).zip(opened));
+        self.inputs.extend(opened);
         Outcome::Done([answers, scans, packs].into_iter().flatten().collect())
     }
 
-    /// The number of the next file that is opened.
-    fn next_number(&self) -> u32 {
-        1 + (self.inputs.len() + self.outputs.len()) as u32
+    /// A number for one file more.
+    fn take_number(&mut self) -> u32 {
+        self.next_number += 1;
+        self.next_number - 1
     }
 
+    /// The content of what bytes may be moved from.
     fn source(&self, file: u32) -> Option<Vec<Byte>> {
         match file {
             STAGE => Some(self.stage.clone()),
-            _ => Some(self.inputs.get(&file)?.bytes.iter().copied().map(Some).collect()),
+            _ => Some(known(&self.inputs.get(&file)?.bytes)),
         }
     }
 
+    /// The content of what the guest may read itself.
+    fn readable(&self, file: u32) -> Option<Vec<Byte>> {
+        if file == IN_PLACE { self.outputs[&file].clone() } else { self.source(file) }
+    }
+
+    /// An image that may name others.
+    fn image(&self, file: u32) -> Option<&TreeFile> {
+        if file == IN_PLACE { Some(&self.in_place) } else { self.inputs.get(&file) }
+    }
+
+    /// What may be written. But for the stage, that is only once all outputs are made.
     fn destination(&mut self, file: u32) -> Option<&mut Vec<Byte>> {
-        match file {
-            STAGE => Some(&mut self.stage),
-            _ => self.outputs.get_mut(&file)?.as_mut(),
+        if file == STAGE {
+            return Some(&mut self.stage);
         }
+        allow(self.is_finished())?;
+        self.has_begun = true;
+        self.outputs.get_mut(&file)?.as_mut()
     }
 }
 
@@ -136,7 +176,7 @@ impl Model {
 struct Ringing {
     model: Model,
     /// Files that are inputs from the next ring on.
-    opened: Vec<TreeFile>,
+    opened: Vec<(u32, TreeFile)>,
     names_what_is_not_opened: bool,
     is_broken: bool,
     answers: Vec<Answer>,
@@ -144,22 +184,22 @@ struct Ringing {
     scans: Vec<Answer>,
     /// And those that come last.
     packs: Vec<Answer>,
-    /// What this ring has written since the last length.
+    /// What this ring has written since a length last took something away.
     touched: Vec<(u32, Range<usize>)>,
-    /// What it writes to the stage at any time.
-    stirred: Vec<Range<u64>>,
+    /// What it writes to the stage, or in place, at any time.
+    stirred: Vec<(u32, Range<u64>)>,
 }
 
 impl Ringing {
     fn new(model: &Model, ring: &[Record]) -> Self {
-        let writes = ring.iter().filter(|record| record.file == STAGE);
+        let writes = ring.iter().filter(|record| [STAGE, IN_PLACE].contains(&record.file));
         let stirred = writes.filter_map(|record| {
             let len = match record.op {
                 COPY | ZERO | WRITE | DECODE => record.len,
                 PACK if record.len <= MAX_UNIT_LEN.into() => pack_room(record.len),
                 _ => return None,
             };
-            Some(record.dst..record.dst.saturating_add(len))
+            Some((record.file, record.dst..record.dst.saturating_add(len)))
         });
         Self {
             model: model.clone(),
@@ -194,13 +234,13 @@ impl Ringing {
             }
             Record { op: WRITE, file, src_file: 0, dst, src, len, .. } => {
                 // What a ring reads comes too late for what it writes.
-                let bytes: Vec<_> = window()[range(src, len, DATA_LEN)?].iter().copied().map(Some).collect();
-                self.write(file, dst, &bytes)
+                self.write(file, dst, &known(&window()[range(src, len, DATA_LEN)?]))
             }
             Record { op: EXPECT, file: 0, src_file: 0, dst: 0, src: 0, len: 0, .. } => {
                 self.model.expects_units = true;
-                self.allow_before_outputs()
+                allow(!self.model.has_begun)
             }
+            Record { op: CREATE, file: DIVIDED, src_file: 0, dst: 0, src: 0, len: 0, .. } => self.create(),
             Record { op: ZERO, file, src_file: 0, dst, src: 0, len, .. } => {
                 let len = usize::try_from(len).ok().filter(|_| len <= self.model.limits.written)?;
                 self.write(file, dst, &vec![Some(0); len])
@@ -214,20 +254,30 @@ impl Ringing {
     }
 
     fn open(&mut self, file: u32, name_at: u64, name_len: u64, dst: u64) -> Option<()> {
-        let from = self.model.inputs.get(&file)?;
-        self.allow_before_outputs()?;
+        let from = self.model.image(file)?;
+        allow(!self.model.has_begun)?;
         let name = range(name_at, name_len, DATA_LEN).filter(|name| !name.is_empty())?;
         allow(name_len <= NAME_LEN)?;
         let at = range(dst, size_of::<FileEntry>() as u64, DATA_LEN)?.start;
-        match self.model.tree.open(from, &window()[name]) {
+        let opened = self.model.tree.open(from, &window()[name]);
+        let number = self.model.take_number();
+        match opened {
             Some(opened) => {
                 let entry = FileEntry { role: ROLE_INPUT, hints: 0, len: opened.bytes.len() as u64 };
-                let bytes = entry.as_bytes().iter().copied().map(Some).collect();
-                self.answers.push(Answer { at, bytes });
-                self.opened.push(opened);
+                self.answers.push(Answer { at, bytes: known(entry.as_bytes()) });
+                self.opened.push((number, opened));
             }
             None => self.names_what_is_not_opened = true,
         }
+        Some(())
+    }
+
+    /// Unlike what is opened, this can be used in the same ring.
+    fn create(&mut self) -> Option<()> {
+        allow(!self.model.has_begun && self.model.further.len() < FURTHER.len())?;
+        let number = self.model.take_number();
+        self.model.further.push(number);
+        self.model.outputs.insert(number, None);
         Some(())
     }
 
@@ -246,7 +296,7 @@ impl Ringing {
     }
 
     fn read(&mut self, file: u32, src: u64, dst: u64, len: u64) -> Option<()> {
-        let bytes = self.source(file, src, len)?;
+        let bytes = self.part(file, self.model.readable(file)?, src, len)?;
         self.count_read(len)?;
         let at = range(dst, len, DATA_LEN)?.start;
         self.answers.push(Answer { at, bytes });
@@ -264,7 +314,7 @@ impl Ringing {
         let plain = decoded(codec, &packed.expect("inputs are known"), unit_len);
         let bytes = plain.as_ref().and_then(|plain| plain.get(part.clone()));
         self.is_broken |= bytes.is_none();
-        let bytes = bytes.map_or(vec![None; part.len()], |bytes| bytes.iter().copied().map(Some).collect());
+        let bytes = bytes.map_or(vec![None; part.len()], known);
         self.write(file, dst, &bytes)
     }
 
@@ -288,19 +338,32 @@ impl Ringing {
     }
 
     fn set_len(&mut self, file: u32, len: u64) -> Option<()> {
-        let output = self.model.outputs.get_mut(&file)?;
         allow(len <= self.model.limits.output_len)?;
-        output.get_or_insert_default().resize(usize::try_from(len).ok()?, Some(0));
-        // What comes before a length is done before it, but for compression.
-        self.touched.retain(|(file, _)| *file == STAGE);
+        let len = usize::try_from(len).ok()?;
+        if file == IN_PLACE {
+            allow(self.model.is_finished() && len >= self.model.in_place.bytes.len())?;
+        }
+        self.model.has_begun = true;
+        let output = self.model.outputs.get_mut(&file)?.get_or_insert_default();
+        if len < output.len() {
+            // What comes before is done before, but for compression.
+            self.touched.retain(|(file, _)| *file == STAGE);
+        }
+        output.resize(len, Some(0));
         Some(())
     }
 
+    /// What is moved from a file.
     fn source(&self, file: u32, src: u64, len: u64) -> Option<Vec<Byte>> {
-        let source = self.model.source(file)?;
-        let range = range(src, len, source.len() as u64).filter(|range| !range.is_empty())?;
-        let is_stirred = |at: u64| file == STAGE && self.stirred.iter().any(|range| range.contains(&at));
-        let bytes = source[range].iter().zip(src..);
+        self.part(file, self.model.source(file)?, src, len)
+    }
+
+    /// A part of the `content` of a file, as far as this ring leaves it alone.
+    fn part(&self, file: u32, content: Vec<Byte>, src: u64, len: u64) -> Option<Vec<Byte>> {
+        let range = range(src, len, content.len() as u64).filter(|range| !range.is_empty())?;
+        let is_stirred =
+            |at: u64| self.stirred.iter().any(|(other, range)| *other == file && range.contains(&at));
+        let bytes = content[range].iter().zip(src..);
         Some(bytes.map(|(byte, at)| byte.filter(|_| !is_stirred(at))).collect())
     }
 
@@ -328,11 +391,10 @@ impl Ringing {
         self.model.read += len;
         allow(self.model.read <= self.model.limits.read)
     }
+}
 
-    /// Some things have to be said before anything is made.
-    fn allow_before_outputs(&self) -> Option<()> {
-        allow(self.model.outputs.values().all(Option::is_none))
-    }
+fn known(bytes: &[u8]) -> Vec<Byte> {
+    bytes.iter().copied().map(Some).collect()
 }
 
 /// Whether one of `bytes` is other than zero, if that can be told.

@@ -6,19 +6,35 @@ use std::path::{Path, PathBuf};
 
 use guest_abi::exchange::DATA_LEN;
 use tempfile::TempDir;
-use vmm::Files;
+use vmm::{FileId, Files};
 
 use crate::model::{Byte, Model};
 use crate::tree::{FILES, NAMES, Tree, TreeFile};
 
-/// The files of the command in the order of their numbers; those at [`OUTPUTS`] are written. The stage is behind them.
-const FILE_NAMES: [&str; 4] = ["input", "output", "input-with-hole", "existing-output"];
+/// The files of the command in the order of their numbers; those at [`OUTPUTS`] are written, and the one at [`IN_PLACE`]. The
+/// stage has no name.
+const FILE_NAMES: [&str; 6] = ["input", "output", "input-with-hole", "existing-output", "", "in-place"];
 
 /// The numbers of the outputs.
 pub(crate) const OUTPUTS: [u32; 2] = [1, 3];
 
-/// The number of the stage. All others are inputs.
+/// The output that may consist of [`FURTHER`] besides.
+pub(crate) const DIVIDED: u32 = 1;
+
+/// The names of the files that one output may consist of beside itself.
+pub(crate) const FURTHER: [&str; 2] = ["further-0", "further-1"];
+
+/// The number of the stage.
 pub(crate) const STAGE: u32 = 4;
+
+/// The number of the file that is written in place. All others are inputs.
+pub(crate) const IN_PLACE: u32 = 5;
+
+/// The first number that no file has at the beginning.
+pub(crate) const FIRST_FREE: u32 = 6;
+
+/// What is in the file that is written in place, at the beginning.
+const IMAGE: &[u8] = &[5; 3000];
 
 /// In bytes.
 pub(crate) const STAGE_LEN: u64 = 8 << 10;
@@ -48,6 +64,7 @@ impl Scene {
             write(&path(&dir, *number), bytes);
         }
         write(&path(&dir, OUTPUTS[1]), EXISTING);
+        write(&path(&dir, IN_PLACE), IMAGE);
         for (name, bytes) in FILES {
             let path = dir.path().join(name);
             fs::create_dir_all(path.parent().expect("it is in a directory")).expect("it can be made");
@@ -68,16 +85,25 @@ impl Scene {
         self.inputs.iter().map(|&(number, _)| (number, tree.file(FILE_NAMES[number as usize]))).collect()
     }
 
+    /// The file that is written in place. Images cannot name it.
+    pub(crate) fn in_place(&self) -> TreeFile {
+        TreeFile::new(FILE_NAMES[IN_PLACE as usize], IMAGE)
+    }
+
     /// The files as the command line would name them.
     pub(crate) fn files(&self) -> Files {
         let mut files = Files::new();
-        for number in 0..STAGE {
+        for number in 0..FIRST_FREE {
             let path = path(&self.dir, number);
-            let added =
-                if OUTPUTS.contains(&number) { files.add_output(&path) } else { files.add_input(&path) };
+            let added = match number {
+                STAGE => files.add_stage(STAGE_LEN),
+                IN_PLACE => files.add_in_place(&path),
+                _ if OUTPUTS.contains(&number) => files.add_output(&path),
+                _ => files.add_input(&path),
+            };
             assert_eq!(added.expect("the file can be used").0, number);
         }
-        assert_eq!(files.add_stage(STAGE_LEN).expect("there is memory").0, STAGE);
+        files.add_series(FileId(DIVIDED), FURTHER.len() as u32, |_, index| FURTHER[index as usize].into());
         files
     }
 
@@ -89,11 +115,16 @@ impl Scene {
             let found = found.remove(Path::new(name));
             assert!(found.is_some_and(|found| found == bytes), "{name} is as before");
         }
-        for number in OUTPUTS {
-            let found = found.remove(Path::new(FILE_NAMES[number as usize]));
-            match model.output(number) {
+        let outputs = OUTPUTS.into_iter().chain([IN_PLACE]);
+        let outputs = outputs.map(|number| (FILE_NAMES[number as usize], model.output(number)));
+        let further = FURTHER.into_iter().enumerate().map(|(index, name)| (name, model.further(index)));
+        for (name, expected) in outputs.chain(further) {
+            let found = found.remove(Path::new(name));
+            match expected {
                 Some(output) => assert!(found.is_some_and(|found| is_like(&found, output)), "{output:?}"),
-                None if number == OUTPUTS[1] => assert_eq!(found.as_deref(), Some(EXISTING)),
+                None if name == FILE_NAMES[OUTPUTS[1] as usize] => {
+                    assert_eq!(found.as_deref(), Some(EXISTING))
+                }
                 None => assert_eq!(found, None),
             }
         }

@@ -12,7 +12,8 @@ pub(crate) const NAMES: &[u8] = b"\
     input\0\
     existing-output\0\
     nowhere\0\
-    nbd:named\0";
+    nbd:named\0\
+    in-place\0";
 
 /// What is there beside the files of the command, and what is in it.
 pub(crate) const FILES: [(&str, &[u8]); 3] =
@@ -41,7 +42,7 @@ impl Tree {
 
     /// The file at `path`, as the user names it.
     pub(crate) fn file(&self, path: &str) -> TreeFile {
-        TreeFile { bytes: self.files[path].clone(), chain: vec![path.to_owned()] }
+        TreeFile::new(path, &self.files[path])
     }
 
     /// What the image `from` may name so: a file beneath its own directory, by whose name it was not found itself.
@@ -51,5 +52,12 @@ impl Tree {
         let path = home + name.strip_prefix("./").unwrap_or(name);
         let bytes = self.files.get(&path).filter(|_| !from.chain.contains(&path))?.clone();
         Some(TreeFile { bytes, chain: [from.chain.as_slice(), &[path]].concat() })
+    }
+}
+
+impl TreeFile {
+    /// A file that the user names.
+    pub(crate) fn new(path: &str, bytes: &[u8]) -> Self {
+        Self { bytes: bytes.to_vec(), chain: vec![path.to_owned()] }
     }
 }
