@@ -23,6 +23,8 @@ pub struct BlockFill {
     /// The length of a block in bytes.
     block_len: u64,
     zeros: Zeros,
+    /// Where the disk ends, if there is no room beyond.
+    end: u64,
     open: Option<Block>,
 }
 
@@ -42,7 +44,7 @@ impl BlockFill {
     #[must_use]
     pub const fn new(block_len: u64) -> Self {
         assert!(block_len != 0, "a block has a length");
-        Self { block_len, zeros: Zeros::Written, open: None }
+        Self { block_len, zeros: Zeros::Written, end: u64::MAX, open: None }
     }
 
     /// The same blocks, and what becomes of zeros. With [`Zeros::Absent`] they allocate no block: only those that lie
@@ -50,6 +52,12 @@ impl BlockFill {
     #[must_use]
     pub const fn with_zeros(self, zeros: Zeros) -> Self {
         Self { zeros, ..self }
+    }
+
+    /// The same blocks, the last of which ends where the disk does, at byte `end`: there is no room for more of it.
+    #[must_use]
+    pub const fn ending_at(self, end: u64) -> Self {
+        Self { end, ..self }
     }
 
     /// Writes `extent`, which must lie behind all that were written before, to the output `file`.
@@ -96,7 +104,10 @@ impl BlockFill {
     /// Those of `sink`.
     pub fn finish<S: StepSink>(&mut self, sink: &S, file: FileId) -> Result<(), Error> {
         match self.open.take() {
-            Some(block) => zero(sink, file, block.at + block.written, self.block_len - block.written),
+            Some(block) => {
+                let len = self.block_len.min(self.end.saturating_sub(block.index * self.block_len));
+                zero(sink, file, block.at + block.written, len.saturating_sub(block.written))
+            }
             None => Ok(()),
         }
     }
@@ -156,9 +167,12 @@ mod tests {
     }
 
     fn written_with(zeros: Zeros, extents: &[(u64, u64, bool)]) -> (Vec<Option<u8>>, Vec<u64>) {
+        filled(BlockFill::new(8).with_zeros(zeros), extents)
+    }
+
+    fn filled(mut fill: BlockFill, extents: &[(u64, u64, bool)]) -> (Vec<Option<u8>>, Vec<u64>) {
         let file = File(RefCell::new(alloc::vec![None; 64]));
         let mut blocks = Vec::new();
-        let mut fill = BlockFill::new(8).with_zeros(zeros);
         for &(start, len, zero) in extents {
             let data = Source::Data { file: FileId(0), offset: start + 100 };
             let source = if zero { Source::Zero } else { data };
@@ -205,6 +219,14 @@ mod tests {
         assert_eq!(blocks, [1, 2]);
         assert_eq!(file[16..24], [0, 0, 110, 111, 0, 0, 0, 0].map(Some));
         assert_eq!(file[24..32], [0, 0, 0, 0, 0, 0, 122, 0].map(Some));
+    }
+
+    #[test]
+    fn the_last_block_ends_with_the_disk() {
+        let (file, _) = filled(BlockFill::new(8).ending_at(13), &[(2, 1, false), (9, 2, false)]);
+        assert_eq!(file[16..24], [0, 0, 102, 0, 0, 0, 0, 0].map(Some));
+        assert_eq!(file[24..29], [0, 109, 110, 0, 0].map(Some));
+        assert!(file[29..].iter().all(Option::is_none));
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub(crate) struct Clusters {
     geometry: Geometry,
     preallocation: Preallocation,
     data_file: DataFile,
+    /// How long the file is that has the disk's bytes, if that does not grow.
+    data_len: u64,
     /// How many clusters the disk has.
     count: u64,
     /// The number of the lowest cluster that has not been begun.
@@ -72,6 +74,7 @@ impl Clusters {
                 Some(file) if file.raw => DataFile::Raw,
                 Some(_) => DataFile::External,
             },
+            data_len: if options.data_file.is_some() { design.size } else { u64::MAX },
             count: design.size.div_ceil(size),
             next: 0,
             open: None,
@@ -228,7 +231,8 @@ impl Clusters {
             let (kind, count) = alike(cluster.data, 0, first);
             if kind == Kind::Unallocated {
                 let at = (cluster.place & OFFSET_MASK) + u64::from(first) * size;
-                outputs.data().zero(at, u64::from(count) * size)?;
+                let room = self.data_len.saturating_sub(at);
+                outputs.data().zero(at, room.min(u64::from(count) * size))?;
             }
             first += count;
         }

@@ -189,7 +189,7 @@ impl<'n> Options<'n> {
     }
 
     /// The length in bytes of a file that holds a disk of `size` bytes, every cluster of it allocated. An external data
-    /// file is apart: it has the disk's size, rounded up to clusters until the end.
+    /// file is apart: it has the disk's size.
     ///
     /// # Errors
     ///

@@ -78,6 +78,7 @@ impl<'s, S: StepSink> Qcow2Plan<'s, S> {
         });
         let fill = BlockFill::new(design.geometry.block_len());
         let fill = if overlay.is_some() { fill } else { fill.with_zeros(options.zeros) };
+        let fill = if options.data_file.is_some() { fill.ending_at(design.size) } else { fill };
         let outputs = begin_outputs(sink, file, &design, options)?;
         Ok(Self {
             outputs,
@@ -169,13 +170,10 @@ impl<S: StepSink> DiskPlan for Qcow2Plan<'_, S> {
     fn finish(mut self) -> Result<(), Error> {
         self.settle()?;
         self.cover(&(self.size..self.size))?;
-        let Self { outputs, size, start, mut fill, clusters, .. } = self;
+        let Self { outputs, start, mut fill, clusters, .. } = self;
         fill.finish(outputs.data().sink, outputs.data().file)?;
         let refcounts = clusters.finish(&outputs)?;
         start.write(&outputs.image, &refcounts)?;
-        if let Some(data) = &outputs.data {
-            data.finish(size)?;
-        }
         refcounts.file_len().map_or(Ok(()), |len| outputs.image.finish(len))
     }
 }
@@ -238,10 +236,7 @@ fn begin_outputs<'s, S: StepSink>(
     let first = (1 + design.geometry.l1_clusters(design.size)) * size;
     let len = if is_sparse { first } else { design.max_len };
     let image = Output::begin(sink, file, len, design.max_len)?;
-    let data = options.data_file.map(|data| {
-        let len = design.size.next_multiple_of(size);
-        Output::begin(sink, data.file, len, len)
-    });
+    let data = options.data_file.map(|data| Output::begin(sink, data.file, design.size, design.size));
     Ok(Outputs { image, data: data.transpose()? })
 }
 

@@ -80,12 +80,15 @@ fn all_files_have_a_length_before_the_first_is_written() {
 
 #[test]
 fn a_data_file_has_the_disk() {
-    let mut bytes: Vec<u8> = (0..=250).cycle().take(5 << 16).collect();
+    // Its last cluster is not whole.
+    let mut bytes: Vec<u8> = (0..=250).cycle().take((5 << 16) - 1536).collect();
     bytes[70_000..200_000].fill(0);
-    for flags in [0, DATA_FILE_RAW] {
+    let len = bytes.len() as u64;
+    for (flags, options) in [(0, ""), (DATA_FILE_RAW, ""), (0, "preallocation\0full\0")] {
+        // The data file has room for the disk, and no more.
         let host = MemoryHost::new().with_input(Input::new(bytes.as_slice())).with_output(1 << 40);
-        let host = host.with_output(1 << 40);
-        let request = Request { flags, ..request("raw", "qcow2", "", "x.raw") };
+        let host = host.with_output(len);
+        let request = Request { flags, ..request("raw", "qcow2", options, "x.raw") };
         convert::run(&host, &request).unwrap();
         assert!(output(&host, 2) == bytes);
 
