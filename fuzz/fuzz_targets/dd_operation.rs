@@ -11,6 +11,7 @@ use dd_window::{BlockCount, BlockSize, Blocks, OperandError, Window};
 use fmt_core::testing::SparseFile;
 use fmt_core::{ErrorKind, FileId, Format, ReadAt, round_up_to_sector};
 use guest_abi::dd::{FORMAT_NAME_LEN, INPUT, NO_COUNT, OUTPUT, Report, Request, SKIPPED_PAST_END};
+use guest_ops::testing::MemoryHost;
 use guest_ops::{Failure, dd};
 use instar_fuzz::commands::{BUDGET, Done, IDENTITY, WRITABLE, carry_out, check_disk, padded};
 use instar_fuzz::files::{self, File, files, is_named, text};
@@ -60,7 +61,9 @@ impl Case {
 }
 
 fn run(files: &[File], request: &Request) -> Option<Done<Report>> {
-    carry_out(FileId(OUTPUT), || files::host(files, 1, BUDGET), |host| dd::run(host, request))
+    let add_output = |host: MemoryHost| host.with_output(u64::MAX);
+    let host = || files::host(files, 1, add_output).with_budget(BUDGET);
+    carry_out(FileId(OUTPUT), host, |host| dd::run(host, request))
 }
 
 /// What is to become of a request.
@@ -113,7 +116,7 @@ fn check_copy(done: &Done<Report>, request: &Request, input: &File, window: &Win
     let Range { start, end } = window.range();
     let mut disk = SparseFile::new(window.len());
     disk.write_from(0, &input.content, start..end.min(input.content.file_len()));
-    check_disk(image, request.output_format, None, &disk);
+    check_disk(image, request.output_format, Vec::new(), &disk);
 }
 
 /// What is in the output of a copy of any disk is what would be in a raw one.
@@ -123,7 +126,7 @@ fn check_as_raw(done: &Done<Report>, request: &Request, files: &[File]) {
     assert_eq!(raw.outcome, Ok(report));
     let image = done.host.output(FileId(OUTPUT)).expect("it has been given a length");
     let disk = raw.host.output(FileId(OUTPUT)).expect("it has been given a length");
-    check_disk(image, request.output_format, None, &disk);
+    check_disk(image, request.output_format, Vec::new(), &disk);
 }
 
 fn is_known(name: &[u8; FORMAT_NAME_LEN]) -> bool {

@@ -70,18 +70,18 @@ pub fn padded(format: Format) -> [u8; FORMAT_NAME_LEN] {
     name
 }
 
-/// Checks that `image`, of that format, shows `disk`; if it stands on another image, that is `below`. VHD has not every
-/// size: there, zeros may follow.
+/// Checks that `image`, of that format, shows `disk`; `named` are the files that it names. VHD has not every size: there,
+/// zeros may follow.
 ///
 /// How much the writer of an image does does not bound what its reader does; so it may be broken off.
 pub fn check_disk(
     image: SparseFile,
     format: [u8; FORMAT_NAME_LEN],
-    below: Option<(&[u8], Input)>,
+    named: Vec<(Vec<u8>, Input)>,
     disk: &SparseFile,
 ) {
     let host = MemoryHost::new().with_input(Input::from(image)).with_output(u64::MAX);
-    let host = below.into_iter().fold(host, |host, (name, input)| host.with_named(name, input));
+    let host = named.into_iter().fold(host, |host, (name, input)| host.with_named(name, input));
     let host = host.with_budget(READING_BUDGET);
     let outcome = dd::run(&host, &whole(format, padded(Format::Raw)));
     if host.is_exhausted() {

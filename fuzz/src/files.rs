@@ -68,14 +68,14 @@ impl File {
     }
 }
 
-/// A host with the first `inputs` of `files`, which are read, then an output, the stage, and the other files, which
-/// images may name as they may the inputs.
+/// A host with the first `inputs` of `files`, which are read, then what `add_outputs` adds, and the other files, which images
+/// may name as they may the inputs.
 #[must_use]
-pub fn host(files: &[File], inputs: usize, budget: u64) -> MemoryHost {
+pub fn host(files: &[File], inputs: usize, add_outputs: impl FnOnce(MemoryHost) -> MemoryHost) -> MemoryHost {
     let add = |host: MemoryHost, file: &File| host.with_named(file.name.clone(), file.as_input());
     let (inputs, others) = files.split_at(inputs);
-    let host = inputs.iter().fold(MemoryHost::new().with_budget(budget), add);
-    others.iter().fold(host.with_output(u64::MAX).with_stage(guest_abi::convert::STAGE_LEN), add)
+    let host = inputs.iter().fold(MemoryHost::new(), add);
+    others.iter().fold(add_outputs(host), add)
 }
 
 /// Whether `name` is that of `format`.

@@ -1,6 +1,6 @@
 //! Requests to `convert`.
 
-use guest_abi::convert::PACK;
+use guest_abi::convert::{DATA_FILE_RAW, PACK};
 
 use super::{File, bytes, image, padded, pattern};
 
@@ -11,11 +11,12 @@ pub(super) struct Seed {
     pub(super) name: &'static str,
     inputs: u32,
     flags: u32,
-    sparse_size: u32,
+    leaves_zeros: bool,
     /// Names and values, each ended by a zero byte.
     options: &'static str,
     snapshot: &'static str,
     backing: &'static str,
+    data_file: &'static str,
     input_format: &'static str,
     output_format: &'static str,
     backing_format: &'static str,
@@ -27,10 +28,11 @@ const ANY: Seed = Seed {
     name: "",
     inputs: 1,
     flags: 0,
-    sparse_size: 4096,
+    leaves_zeros: true,
     options: "",
     snapshot: "",
     backing: "",
+    data_file: "",
     input_format: "",
     output_format: "raw",
     backing_format: "",
@@ -41,6 +43,7 @@ const ANY: Seed = Seed {
 const RAW: Seed = Seed { input_format: "raw", files: ISLANDS, ..ANY };
 
 const ISLANDS: &[File] = &[File { hole: 300_000, ..pattern("0", 3000) }];
+const ACROSS_PARTS: &[File] = &[File { hole: (4 << 30) + 70_000, ..pattern("0", 3000) }];
 const SNAPSHOT: &[File] = &[image(
     "qcow2",
     "0",
@@ -57,8 +60,7 @@ pub(super) const SEEDS: &[Seed] = &[
     Seed { name: "raw", ..RAW },
     Seed { name: "no-input", inputs: 0, ..RAW },
     Seed { name: "to-qcow2", output_format: "qcow2", ..RAW },
-    Seed { name: "to-qcow2-dense", sparse_size: 0, output_format: "qcow2", ..RAW },
-    Seed { name: "to-qcow2-sparse-by-64k", sparse_size: 65_536, output_format: "qcow2", ..RAW },
+    Seed { name: "to-qcow2-dense", leaves_zeros: false, output_format: "qcow2", ..RAW },
     Seed {
         name: "to-qcow2-small-clusters",
         options: "cluster_size\x00512\0compat\x000.10\0refcount_bits\x0016\0",
@@ -68,6 +70,33 @@ pub(super) const SEEDS: &[Seed] = &[
     Seed {
         name: "to-qcow2-subclusters",
         options: "extended_l2\0on\0cluster_size\x0016k\0preallocation\0metadata\0",
+        output_format: "qcow2",
+        ..RAW
+    },
+    Seed { name: "to-qcow2-data-file", data_file: "data", output_format: "qcow2", ..RAW },
+    Seed {
+        name: "to-qcow2-data-file-raw",
+        flags: DATA_FILE_RAW,
+        options: "cluster_size\x004k\0",
+        data_file: "data",
+        output_format: "qcow2",
+        ..RAW
+    },
+    Seed {
+        name: "to-qcow2-data-file-full",
+        options: "preallocation\0full\0",
+        data_file: "data",
+        output_format: "qcow2",
+        ..RAW
+    },
+    Seed { name: "to-qcow2-data-file-packed", flags: PACK, data_file: "data", output_format: "qcow2", ..RAW },
+    Seed { name: "to-vhdx-data-file", data_file: "data", output_format: "vhdx", ..RAW },
+    Seed { name: "chain-to-qcow2-data-file", data_file: "1", output_format: "qcow2", files: CHAIN, ..ANY },
+    Seed {
+        name: "overlay-with-data-file",
+        backing: "below",
+        backing_format: "raw",
+        data_file: "data",
         output_format: "qcow2",
         ..RAW
     },
@@ -86,6 +115,21 @@ pub(super) const SEEDS: &[Seed] = &[
         name: "to-vmdk-stream",
         options: "subformat\0streamOptimized\0adapter_type\0lsilogic\0",
         output_format: "vmdk",
+        ..RAW
+    },
+    Seed { name: "to-vmdk-flat", options: "subformat\0monolithicFlat\0", output_format: "vmdk", ..RAW },
+    Seed {
+        name: "to-vmdk-parts",
+        options: "subformat\0twoGbMaxExtentSparse\0",
+        output_format: "vmdk",
+        files: ACROSS_PARTS,
+        ..RAW
+    },
+    Seed {
+        name: "to-vmdk-flat-parts",
+        options: "subformat\0twoGbMaxExtentFlat\0",
+        output_format: "vmdk",
+        files: ACROSS_PARTS,
         ..RAW
     },
     Seed { name: "to-vpc", output_format: "vpc", ..RAW },
@@ -182,9 +226,9 @@ pub(super) const SEEDS: &[Seed] = &[
 impl Seed {
     /// The case before the files.
     pub(super) fn request(&self) -> Vec<u8> {
-        let texts = [self.options, self.snapshot, self.backing];
+        let texts = [self.options, self.snapshot, self.backing, self.data_file];
         let lens = texts.map(|text| u32::try_from(text.len()).unwrap_or(u32::MAX));
-        let numbers = [self.inputs, self.flags, self.sparse_size].into_iter().chain(lens);
+        let numbers = [self.inputs, self.flags, u32::from(self.leaves_zeros)].into_iter().chain(lens);
         let formats =
             [padded::<16>(self.input_format), padded(self.output_format), padded(self.backing_format)];
         let numbers: Vec<_> = numbers.flat_map(u32::to_le_bytes).collect();
