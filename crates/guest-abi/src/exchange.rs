@@ -8,9 +8,10 @@
 //!        233472 data         bytes that the host puts there, answering a `READ` or `OPEN`, or takes for a `WRITE`
 //! ```
 //!
-//! The host carries out all operations of a ring before the guest goes on, in any order and side by side; a
-//! [`SET_LEN`] comes after those before it and before those that follow it. An operation that fails ends the command on the host's side, which
-//! knows best what happened: the guest only ever goes on when everything it asked for has been done.
+//! The host carries out all operations of a ring before the guest goes on, in any order and side by side. But a [`SET_LEN`]
+//! comes before those that follow it and, where it makes a file shorter, after those before it. An operation that fails
+//! ends the command on the host's side, which knows best what happened: the guest only ever goes on when everything it
+//! asked for has been done.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
