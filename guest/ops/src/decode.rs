@@ -1,29 +1,26 @@
 //! Decompression: what a decoder does.
 
-use alloc::boxed::Box;
-
 use fmt_core::Codec;
 use guest_abi::decode::{
     BROKEN, COUNT_AT, LENS_AT, MAX_UNITS, PACKED_AT, PACKED_LEN, PLAIN_AT, PLAIN_LEN, UNITS_AT, Unit,
 };
 use guest_abi::exchange::{CODEC_DEFLATE, CODEC_ZLIB, CODEC_ZSTD};
-use miniz_oxide::inflate::TINFLStatus;
-use miniz_oxide::inflate::core::inflate_flags::{
-    TINFL_FLAG_PARSE_ZLIB_HEADER, TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF,
-};
-use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 use ruzstd::io::Read;
 use zerocopy::FromBytes;
+use zlib_rs::{Inflate, InflateFlush, Status};
 
 /// The largest window that a Zstandard frame may ask for, in bytes. A frame of a cluster needs no more than the cluster,
 /// and what a writer rounds up to.
 const MAX_ZSTD_WINDOW: u64 = 4 << 20;
 
+/// The base-2 logarithm of the largest window that RFC 1951 allows, in bytes.
+const MAX_WINDOW_BITS: u8 = 15;
+
 /// What decompression needs, kept from unit to unit. It takes memory when the first unit comes.
 #[derive(Default)]
 pub struct Decoder {
-    inflate: Option<Box<DecompressorOxide>>,
+    inflate: Option<Inflate>,
     zstd: Option<FrameDecoder>,
 }
 
@@ -69,23 +66,23 @@ impl Decoder {
 
     /// Fills `plain` from a stream without a wrapper. What the stream holds beyond that is not wanted.
     fn inflate(&mut self, packed: &[u8], plain: &mut [u8]) -> Option<usize> {
-        let (status, written) = self.run_inflate(packed, plain, 0);
-        let ended = matches!(status, TINFLStatus::Done | TINFLStatus::HasMoreOutput);
-        (ended && written == plain.len()).then_some(written)
+        let (_, written) = self.run_inflate(packed, plain, false)?;
+        (written == plain.len()).then_some(written)
     }
 
     /// Decompresses a whole zlib stream into `plain`. It may be shorter: a disk's last grain is.
     fn inflate_whole(&mut self, packed: &[u8], plain: &mut [u8]) -> Option<usize> {
-        let (status, written) = self.run_inflate(packed, plain, TINFL_FLAG_PARSE_ZLIB_HEADER);
-        (status == TINFLStatus::Done).then_some(written)
+        let (status, written) = self.run_inflate(packed, plain, true)?;
+        (status == Status::StreamEnd).then_some(written)
     }
 
-    fn run_inflate(&mut self, packed: &[u8], plain: &mut [u8], flags: u32) -> (TINFLStatus, usize) {
-        let state = self.inflate.get_or_insert_with(Box::default);
-        state.init();
-        let (status, _, written) =
-            decompress(state, packed, plain, 0, flags | TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF);
-        (status, written)
+    /// Decompresses until the stream ends or `plain` is full, and returns how it ended and how much it wrote; `None` if the
+    /// stream is broken.
+    fn run_inflate(&mut self, packed: &[u8], plain: &mut [u8], wrapped: bool) -> Option<(Status, usize)> {
+        let state = self.inflate.get_or_insert_with(|| Inflate::new(wrapped, MAX_WINDOW_BITS));
+        state.reset(wrapped);
+        let status = state.decompress(packed, plain, InflateFlush::Finish).ok()?;
+        Some((status, usize::try_from(state.total_out()).expect("no more than there was room for")))
     }
 
     /// Fills `plain` from a frame. What the frame holds beyond that is not wanted.

@@ -2,6 +2,7 @@
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
+use core::ffi::{c_int, c_void};
 use core::ptr::{self, NonNull};
 
 use guest_abi::layout::{HEAP_ADDR, HEAP_LEN};
@@ -44,3 +45,30 @@ unsafe impl GlobalAlloc for Heap {
         }
     }
 }
+
+/// Memory for zlib-rs. Without a standard library it asks for it as a C program does, once for each thing that it keeps.
+///
+/// # Safety
+///
+/// As POSIX's `posix_memalign`, and `len` is not 0.
+// SAFETY: the guest links no C library, so the name is defined once, as the function that POSIX describes.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn posix_memalign(place: *mut *mut c_void, align: usize, len: usize) -> c_int {
+    const EINVAL: c_int = 22;
+    const ENOMEM: c_int = 12;
+
+    let Ok(layout) = Layout::from_size_align(len, align) else { return EINVAL };
+    // SAFETY: the caller does not ask for nothing.
+    let block = unsafe { HEAP.alloc(layout) };
+    if block.is_null() {
+        return ENOMEM;
+    }
+    // SAFETY: the caller owns the place.
+    unsafe { place.write(block.cast()) };
+    0
+}
+
+/// Gives nothing back, as the block's length is not known: a guest keeps its decompressor for as long as it runs.
+// SAFETY: as `posix_memalign`: the contract of `free` does not say when the memory is used again.
+#[unsafe(no_mangle)]
+extern "C" fn free(_block: *mut c_void) {}
