@@ -37,9 +37,9 @@ use crate::workspace;
 
 const DEFAULT_RUNS: u64 = 2000;
 
-/// What CI runs twice: with these seeds, and with others each time.
+/// What CI runs of each command: the same each time, so that it is the change that makes it fail, and not chance.
 const CI_SEED: u64 = 1;
-const CI_RUNS: u64 = 1000;
+const CI_RUNS: u64 = 2000;
 
 /// Seeds that are chosen are short enough to be typed.
 const RANDOM_SEEDS: u64 = 1_000_000_000;
@@ -67,11 +67,10 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
 
 const USAGE: &str = "usage: cargo xtask difftest [--command NAME] [--seed S] [--runs N]";
 
-/// What CI runs: cases that are always the same, and some that nobody has seen.
+/// What CI runs.
 pub(crate) fn ci() -> Result<()> {
-    let campaigns_of =
-        |command| [CI_SEED, random_seed()].map(|seed| Campaign { command, seed, runs: CI_RUNS });
-    campaigns(COMMANDS.iter().map(campaigns_of).collect::<Vec<_>>().as_flattened())
+    let campaign_of = |command| Campaign { command, seed: CI_SEED, runs: CI_RUNS };
+    campaigns(&COMMANDS.iter().map(campaign_of).collect::<Vec<_>>())
 }
 
 fn campaigns(campaigns: &[Campaign]) -> Result<()> {
