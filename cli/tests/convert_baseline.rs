@@ -22,9 +22,6 @@ const DELIBERATE: &[(&str, &str)] = &[
     ("option/other/raw/nocow=off", FILE_SYSTEM),
     ("option/other/raw/extent_size_hint=0", FILE_SYSTEM),
     ("option/other/qcow2/encryption=off", "images are not encrypted"),
-    ("option/other/vmdk/subformat=monolithicFlat", SEVERAL_FILES),
-    ("option/other/vmdk/subformat=twoGbMaxExtentSparse", SEVERAL_FILES),
-    ("option/other/vmdk/subformat=twoGbMaxExtentFlat", SEVERAL_FILES),
     ("option/other/vmdk/preallocation=full", NOTHING_ALLOCATED),
     ("option/other/vpc/preallocation=full", NOTHING_ALLOCATED),
     ("option/other/vhdx/preallocation=falloc", NOTHING_ALLOCATED),
@@ -36,7 +33,6 @@ const DELIBERATE: &[(&str, &str)] = &[
 const LEFT_BEHIND: &str = "qemu-img fails too, and leaves a file with nothing in it";
 const SIZE: &str = "qemu-img takes a size and gives the output another";
 const FILE_SYSTEM: &str = "such attributes are for whoever makes directories";
-const SEVERAL_FILES: &str = "an output is one file";
 const NOTHING_ALLOCATED: &str = "qemu-img takes it and allocates nothing";
 
 fn recorded() -> Recorded {

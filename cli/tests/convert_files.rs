@@ -258,12 +258,9 @@ fn what_cannot_be_made_is_refused_before_anything_is_touched() {
             "creating 'b-flat.vmdk': it is the same file as 'in.raw'",
         ),
         ("-o subformat=twoGbMaxExtentFlat in.raw c.vmdk", "creating 'c-f001.vmdk': it is a FIFO"),
-        (
-            "-o subformat=twoGbMaxExtentSparse in.raw d.vmdk",
-            "creating 'd-s001.vmdk': it is the same file as 'in.raw'",
-        ),
+        ("-o subformat=twoGbMaxExtentSparse in.raw d.vmdk", "creating 'd-s001.vmdk': it is a symbolic link"),
         ("-o subformat=monolithicFlat --max-output 7M in.raw a.vmdk", "no output may have more than 7340032"),
-        ("-c -o subformat=monolithicFlat in.raw a.vmdk", "a VMDK of several files"),
+        ("-c -o subformat=monolithicFlat in.raw a.vmdk", "-c without -o subformat=streamOptimized"),
     ] {
         let words_of = |options: &str| {
             format!("convert -O vmdk {options}").split(' ').map(String::from).collect::<Vec<_>>()

@@ -164,7 +164,12 @@ fn room_that_is_asked_for_is_there() {
         let Some(run) = with_own_mounts(dir.path(), &script, &[INSTAR, "6"]) else { return };
         let run = run.expect("a shell");
         assert_eq!(run.exit, Exit::Code(1), "{mount} {format}: {}", run.stdout);
-        for words in ["instar: resizing 'small/out': No space left on device", "'small/out' is incomplete"] {
+        // How long a raw file becomes is known before it is made.
+        let words: &[&str] = match format {
+            "raw" => &["instar: creating 'small/out': it would have 8388608 bytes"],
+            _ => &["instar: resizing 'small/out': No space left on device", "'small/out' is incomplete"],
+        };
+        for words in words {
             assert!(run.stderr.contains(words), "{mount} {format}: {}", run.stderr);
         }
     }
@@ -188,9 +193,15 @@ fn no_room_is_asked_of_a_device() {
             assert!(device.bytes().iter().all(|&byte| byte == 0xee), "{words}: the device was touched");
         }
     }
-    for words in [convert("-S 0", "raw"), convert("-o preallocation=metadata", "qcow2")] {
-        works(&instar(dir.path(), &words));
-    }
+    let words = convert("-o subformat=fixed", "vpc");
+    let run = instar(dir.path(), &words);
+    assert!(run.exit == Exit::Code(1) && run.stderr.contains("the footer"), "{}", run.stderr);
+
+    works(&instar(dir.path(), &convert("-S 0", "raw")));
+    // What was on the device must not show where a cluster is allocated and has only zeros.
+    works(&instar(dir.path(), &convert("-o preallocation=metadata", "qcow2")));
+    let compare = format!("compare -f raw -F qcow2 in {}", device.path().display());
+    works(&qemu.img().run(dir.path(), compare.split_whitespace()).expect("qemu-img starts"));
     for format in ["raw", "qcow2"] {
         let words = convert("-o preallocation=falloc", format);
         let run = qemu.img().run(dir.path(), words.split_whitespace()).expect("qemu-img starts");

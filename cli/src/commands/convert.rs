@@ -14,7 +14,7 @@ use guest_abi::convert::{DATA_FILE_RAW, PACK, Report, Request, STAGE_LEN, TEXT_L
 use guest_abi::exchange::MAX_FURTHER;
 use vmm::exec::Salvaged;
 use vmm::files::{FileError, FileKind, NameOf, Reserve};
-use vmm::{Conduct, Error, Failed, FailureKind, Files, Sandboxes};
+use vmm::{Conduct, Error, Failed, FailureKind, FileId, Files, Sandboxes};
 use zerocopy::IntoBytes;
 
 use super::{Work, padded_name, warn_of_character_device};
@@ -52,7 +52,6 @@ pub(crate) fn run(args: &ConvertArgs, sandboxes: &Sandboxes, console: &mut Conso
     let output = filename::path(output)?;
     let inputs: Vec<_> =
         inputs.iter().map(|name| filename::input(name, &args.input)).collect::<Result<_, _>>()?;
-    let request = wish.request(&inputs, &output, args)?;
     if let Some(data) = &wish.data {
         data.check(&output)?;
     }
@@ -64,7 +63,8 @@ pub(crate) fn run(args: &ConvertArgs, sandboxes: &Sandboxes, console: &mut Conso
         let opened = files.add_input(&input.path)?;
         warn_of_character_device(&files, opened, &input.path, console);
     }
-    wish.add_outputs(&mut files, &output)?;
+    let added = wish.add_outputs(&mut files, &output)?;
+    let request = wish.request(&inputs, &output, files.kind(added), args)?;
     let backing = wish.backing.as_ref();
     let backing = backing.map(|backing| backing.open(&output, wish.data.as_ref(), args.input.force_share));
     // It stays open, and locked, as long as the command runs.
@@ -196,10 +196,9 @@ impl Wish {
     }
 
     /// Adds the output, and what belongs to it, in the order in which a request counts them.
-    fn add_outputs(&self, files: &mut Files, output: &Path) -> Result<(), Failure> {
+    fn add_outputs(&self, files: &mut Files, output: &Path) -> Result<FileId, Failure> {
         if self.updates() {
-            files.add_in_place(output)?;
-            return Ok(());
+            return Ok(files.add_in_place(output)?);
         }
         let id = files.add_output_with(output, self.output_options())?;
         self.check_output(files.kind(id))?;
@@ -207,9 +206,9 @@ impl Wish {
             files.add_series(id, most, name);
         }
         if let Some(data) = &self.data {
-            let id = files.add_output_with(&data.path, self.output_options())?;
+            let data_id = files.add_output_with(&data.path, self.output_options())?;
             let preallocates = self.preallocates().is_some_and(|value| value != b"off");
-            if files.kind(id) == Some(FileKind::BlockDevice) && (data.is_raw || preallocates) {
+            if files.kind(data_id) == Some(FileKind::BlockDevice) && (data.is_raw || preallocates) {
                 return Err(Failure::Contradiction(
                     "data_file_raw or preallocation with a device for a data file: it is not zeros where nothing is written",
                 ));
@@ -218,7 +217,7 @@ impl Wish {
         if self.packs() {
             files.add_stage(STAGE_LEN)?;
         }
-        Ok(())
+        Ok(id)
     }
 
     /// How many files the output may consist of beside itself, and what they are called; `None` where it is one file.
@@ -256,11 +255,18 @@ impl Wish {
                     "an output of several files, with a device: they would be made beside it",
                 ))
             }
+            Some(kind) if self.is_fixed_vpc() && kind != FileKind::Regular => Err(Failure::Contradiction(
+                "-o subformat=fixed, with vpc and a device: the footer belongs at the end of the file",
+            )),
             Some(kind) if allocates && kind != FileKind::Regular => Err(Failure::Contradiction(
                 "-o preallocation=falloc or full, with a device: it has all the room that it can have",
             )),
             _ => Ok(()),
         }
+    }
+
+    fn is_fixed_vpc(&self) -> bool {
+        self.format == Format::Vpc && self.options.value(b"subformat") == Some(b"fixed")
     }
 
     /// Whether anything is compressed, so that there has to be a place for it.
@@ -295,7 +301,13 @@ impl Wish {
         }
     }
 
-    fn request(&self, inputs: &[InputName], output: &Path, args: &ConvertArgs) -> Result<Request, Failure> {
+    fn request(
+        &self,
+        inputs: &[InputName],
+        output: &Path,
+        kind: Option<FileKind>,
+        args: &ConvertArgs,
+    ) -> Result<Request, Failure> {
         let input_format = inputs[0].format;
         if inputs.iter().any(|input| input.format != input_format) {
             return Err(Failure::Contradiction("inputs that are described as of different formats"));
@@ -309,10 +321,13 @@ impl Wish {
         let texts = [&options, snapshot, backing, data_file];
         // A raw disk has no tables in which zeros could be left out: that is for the file system alone.
         let is_written = self.is_dense() && self.format == Format::Raw;
+        // Clusters that are allocated and not written show what the device had there.
+        let is_device = kind.is_some_and(|kind| kind != FileKind::Regular);
+        let shows = is_device && self.preallocates() == Some(b"metadata");
         Ok(Request {
             inputs: len(inputs.len())?,
             flags: flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag).sum(),
-            leaves_zeros: u32::from(self.sparse_size > 0 && !is_written),
+            leaves_zeros: u32::from(self.sparse_size > 0 && !is_written && !shows),
             options_len: len(options.len())?,
             snapshot_len: len(snapshot.len())?,
             backing_len: len(backing.len())?,

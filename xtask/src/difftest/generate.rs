@@ -34,6 +34,7 @@ pub(super) fn image(random: &mut Rng) -> Image {
         format = if format == Format::Vmdk { Format::Vmdk } else { any_format(random) };
     }
     fit_sizes(random, &mut layers);
+    name_data_files(&mut layers);
     Image { layers }
 }
 
@@ -50,6 +51,15 @@ fn any_format(random: &mut Rng) -> Format {
 
 fn can_have_backing(format: Format) -> bool {
     matches!(format, Format::Qcow2 | Format::Vmdk)
+}
+
+/// Gives each image of a chain a data file of its own.
+fn name_data_files(layers: &mut [Layer]) {
+    for (depth, layer) in layers.iter_mut().enumerate() {
+        for option in layer.options.iter_mut().filter(|option| *option == DATA_FILE) {
+            *option = format!("data_file=in{depth}.data");
+        }
+    }
 }
 
 /// Many backing images have the size of what stands on them; chance makes the others shorter or longer.
@@ -110,6 +120,9 @@ fn options(random: &mut Rng, format: Format, is_overlay: bool) -> Vec<String> {
     }
 }
 
+/// The option, before it is known which image of a chain has it.
+const DATA_FILE: &str = "data_file";
+
 fn qcow2_options(random: &mut Rng, is_overlay: bool) -> Vec<String> {
     if one_in(random, 6) {
         let mut options = some(random, &[("cluster_size", 2, CLUSTER_SIZES)]);
@@ -134,7 +147,7 @@ fn qcow2_options(random: &mut Rng, is_overlay: bool) -> Vec<String> {
         options.push(choose(random, &["preallocation=metadata", "preallocation=full"]).into());
     }
     if one_in(random, 8) {
-        options.push("data_file=in.data".into());
+        options.push(DATA_FILE.into());
         if !is_overlay && random.bool() {
             options.push("data_file_raw=on".into());
         }
