@@ -121,7 +121,7 @@ fn options(random: &mut Rng, format: Format, is_overlay: bool) -> Vec<String> {
 }
 
 /// The option, before it is known which image of a chain has it.
-const DATA_FILE: &str = "data_file";
+const DATA_FILE: &str = "data_file=";
 
 fn qcow2_options(random: &mut Rng, is_overlay: bool) -> Vec<String> {
     if one_in(random, 6) {
