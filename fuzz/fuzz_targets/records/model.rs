@@ -228,8 +228,7 @@ impl Ringing {
             Record { op: READ, file, src_file: 0, dst, src, len, .. } => self.read(file, src, dst, len),
             Record { op: SET_LEN, file, src_file: 0, dst: 0, src: 0, len, .. } => self.set_len(file, len),
             Record { op: COPY, file, src_file, dst, src, len, .. } => {
-                allow(file != src_file)?;
-                let bytes = self.source(src_file, src, len)?;
+                let bytes = self.copied(file, src_file, src, dst, len)?;
                 self.write(file, dst, &bytes)
             }
             Record { op: WRITE, file, src_file: 0, dst, src, len, .. } => {
@@ -351,6 +350,18 @@ impl Ringing {
         }
         output.resize(len, Some(0));
         Some(())
+    }
+
+    /// What is copied. In place, what was there at the beginning can be, and to another place too.
+    fn copied(&self, file: u32, src_file: u32, src: u64, dst: u64, len: u64) -> Option<Vec<Byte>> {
+        if src_file != IN_PLACE {
+            allow(file != src_file)?;
+            return self.source(src_file, src, len);
+        }
+        allow(file != IN_PLACE || src.abs_diff(dst) >= len)?;
+        let mut content = self.model.readable(IN_PLACE)?;
+        content.truncate(self.model.in_place.bytes.len());
+        self.part(IN_PLACE, content, src, len)
     }
 
     /// What is moved from a file.

@@ -1,6 +1,6 @@
 //! Hostile records: each is refused, for its own reason, and nothing of its ring is done.
 
-use guest_abi::exchange::{DATA_LEN, MAX_UNIT_LEN, NAME_LEN, pack_room};
+use guest_abi::exchange::{CODEC_ZLIB, DATA_LEN, DECODE, MAX_UNIT_LEN, NAME_LEN, pack_room};
 
 use super::super::check::{Ledger, check};
 use super::*;
@@ -245,8 +245,16 @@ fn in_place() {
         set_len(0, 5000),
         copy(1, 0, 0, 4000, 1000),
         read(0, 4000, 0, 1000),
-        copy(0, 0, 0, 4300, 700),
         copy(0, 200, 0, 0, 200),
+        Record {
+            op: DECODE,
+            codec: CODEC_ZLIB,
+            src: 600,
+            len: 9,
+            packed_len: 50,
+            unit_len: 9,
+            ..read(0, 0, 0, 0)
+        },
         set_len(0, 700),
     ];
     check(&records, &ALONE, &LIMITS, &Ledger::default()).unwrap();
