@@ -1,15 +1,15 @@
 //! Signals while a conversion runs, which goes slowly because it is told to.
 
 use std::fs::{self, File};
-use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 use std::thread;
 use std::time::{Instant, SystemTime};
 
 use core::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGKILL, SIGTERM, SIGUSR1};
 use tempfile::TempDir;
+use testkit::running::Running;
 use testkit::scene;
 
 /// Of the input, in bytes. At [`RATE`] this takes longer than any test waits.
@@ -26,7 +26,7 @@ const OUTPUTS: [&str; 5] = ["-O raw", "-O qcow2", "-O qcow2 -c", "-O vmdk", "-O 
 struct Conversion {
     dir: TempDir,
     disk: Vec<u8>,
-    child: Child,
+    process: Running,
 }
 
 impl Conversion {
@@ -43,15 +43,10 @@ impl Conversion {
         let input = dir.path().join("disk.raw");
         fs::write(&input, &disk).expect("an input");
         File::open(input).and_then(|input| input.set_modified(SystemTime::UNIX_EPOCH)).expect("a time");
-        let child = Command::new(env!("CARGO_BIN_EXE_instar"))
-            .args(["convert", "-r", RATE])
-            .args(options.split_whitespace())
-            .args(["disk.raw", "out"])
-            .current_dir(dir.path())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("instar starts");
-        let conversion = Self { dir, disk, child };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_instar"));
+        command.args(["convert", "-r", RATE]).args(options.split_whitespace()).args(["disk.raw", "out"]);
+        let process = Running::begin(command.current_dir(dir.path())).expect("instar starts");
+        let conversion = Self { dir, disk, process };
         conversion.wait_for_output();
         conversion
     }
@@ -65,16 +60,12 @@ impl Conversion {
     }
 
     fn send(&self, signal: i32) {
-        let pid = self.child.id().to_string();
-        let status = Command::new("kill").args(["-s", &signal.to_string(), &pid]).status();
-        assert!(status.expect("kill starts").success());
+        self.process.send(signal).expect("it runs");
     }
 
     /// Waits for the end, and returns what was said.
-    fn end(mut self) -> (ExitStatus, String) {
-        let mut said = String::new();
-        self.child.stderr.take().expect("it is piped").read_to_string(&mut said).expect("text");
-        let status = self.child.wait().expect("it was started");
+    fn end(self) -> (ExitStatus, String) {
+        let (status, said) = self.process.end().expect("it ends, and says why");
         let input = self.dir.path().join("disk.raw");
         let modified = input.metadata().and_then(|input| input.modified()).expect("the input is there");
         assert_eq!(modified, SystemTime::UNIX_EPOCH, "the input was written to");
@@ -114,7 +105,7 @@ fn sigusr1_prints_a_line_and_the_conversion_goes_on() {
             conversion.send(SIGUSR1);
             thread::sleep(Duration::from_millis(150));
         }
-        assert_eq!(conversion.child.try_wait().expect("it is a child"), None, "{options}: it has ended");
+        assert!(!conversion.process.has_ended().expect("it is a child"), "{options}: it has ended");
         conversion.send(SIGTERM);
         let (status, said) = conversion.end();
         assert_eq!(status.signal(), Some(SIGTERM), "{options}: {said}");

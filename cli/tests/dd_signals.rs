@@ -1,16 +1,16 @@
 //! Signals while a copy runs: the status line, and the ways to end it.
 
 use std::fs::{self, File};
-use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::thread;
 
 use core::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGKILL, SIGTERM, SIGUSR1};
 use tempfile::TempDir;
+use testkit::running::Running;
 
 /// All of it a hole, so that it takes no room; but writing it takes seconds.
 const DISK_LEN: u64 = 8 << 30;
@@ -18,7 +18,7 @@ const DISK_LEN: u64 = 8 << 30;
 /// A copy that has begun.
 struct Copy {
     dir: TempDir,
-    child: Child,
+    process: Running,
 }
 
 impl Copy {
@@ -26,13 +26,10 @@ impl Copy {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
         let input = File::create(dir.path().join("disk.raw")).expect("an input");
         input.set_len(DISK_LEN).expect("room for a hole");
-        let child = Command::new(env!("CARGO_BIN_EXE_instar"))
-            .args(["dd", "if=disk.raw", "of=out"])
-            .current_dir(dir.path())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("instar starts");
-        let copy = Self { dir, child };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_instar"));
+        command.args(["dd", "if=disk.raw", "of=out"]).current_dir(dir.path());
+        let process = Running::begin(&mut command).expect("instar starts");
+        let copy = Self { dir, process };
         copy.wait_for_output();
         copy
     }
@@ -46,16 +43,12 @@ impl Copy {
     }
 
     fn send(&self, signal: i32) {
-        let pid = self.child.id().to_string();
-        let status = Command::new("kill").args(["-s", &signal.to_string(), &pid]).status();
-        assert!(status.expect("kill starts").success());
+        self.process.send(signal).expect("it runs");
     }
 
     /// Waits for the end, and returns what was said.
-    fn end(mut self) -> (ExitStatus, String) {
-        let mut said = String::new();
-        self.child.stderr.take().expect("it is piped").read_to_string(&mut said).expect("text");
-        let status = self.child.wait().expect("it was started");
+    fn end(self) -> (ExitStatus, String) {
+        let (status, said) = self.process.end().expect("it ends, and says why");
         let input = self.dir.path().join("disk.raw").metadata().expect("the input is there");
         assert_eq!((input.len(), input.blocks()), (DISK_LEN, 0), "the input was changed");
         (status, said)

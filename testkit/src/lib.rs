@@ -7,6 +7,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`tool`] | a command under test or one to compare with, and a single run of it |
+//! | [`running`] | a command that runs, and the signals that it gets |
 //! | [`scene`] | one command in a fresh directory: lay files out, run, see what changed |
 //! | [`stage`] | files that are made once, for many scenes |
 //! | [`outcome`] | what a command did |
@@ -29,6 +30,7 @@ pub mod messages;
 pub mod outcome;
 pub mod qemu;
 pub mod recorded;
+pub mod running;
 pub mod scene;
 pub mod stage;
 pub mod tool;

@@ -6,7 +6,7 @@ mod common;
 
 use common::image::{Image, snapshot};
 use common::sink::{OUTPUT, Sink};
-use common::{IMAGE, Lab, Random};
+use common::{IMAGE, Lab, Random, mutate};
 use fmt_core::{DiskMap, DiskPlan, Extent, FileId, PackingPlan, Source};
 use fmt_qcow2::raw::{COMPRESSED, COPIED, RawHeader};
 use fmt_qcow2::{Options, Qcow2Map, Qcow2Plan};
@@ -190,20 +190,7 @@ fn mutations() {
         let tables: Vec<usize> = (0..image.len()).filter(|&at| at < 400 || image[at] != 0).collect();
         for _ in 0..600 {
             let mut image = image.clone();
-            for _ in 0..=random.below(4) {
-                let at = if random.below(4) == 0 {
-                    random.below(image.len())
-                } else {
-                    tables[random.below(tables.len())]
-                };
-                let value = random.next().to_le_bytes()[0];
-                image[at] = match random.below(4) {
-                    0 => value,
-                    1 => image[at] ^ (1 << (value % 8)),
-                    2 => 0xff,
-                    _ => 0,
-                };
-            }
+            mutate(&mut image, &tables, &mut random);
             look_everywhere(&image);
         }
     }

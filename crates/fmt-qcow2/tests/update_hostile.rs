@@ -8,7 +8,7 @@ mod common;
 use core::cell::RefCell;
 
 use common::image::{Image, snapshot};
-use common::{Lab, Random};
+use common::{Lab, Random, mutate};
 use fmt_core::{DiskMap, DiskPlan, Error, ErrorKind, Extent, FileId, ReadAt, Source, Step, StepSink};
 use fmt_qcow2::raw::{COMPRESSED, COPIED};
 use fmt_qcow2::{Qcow2Map, Qcow2Update};
@@ -170,20 +170,7 @@ fn mutations() {
         let tables: Vec<usize> = (0..image.len()).filter(|&at| at < 112 || image[at] != 0).collect();
         for _ in 0..600 {
             let mut image = image.clone();
-            for _ in 0..=random.below(4) {
-                let at = if random.below(4) == 0 {
-                    random.below(image.len())
-                } else {
-                    tables[random.below(tables.len())]
-                };
-                let value = random.next().to_le_bytes()[0];
-                image[at] = match random.below(4) {
-                    0 => value,
-                    1 => image[at] ^ (1 << (value % 8)),
-                    2 => 0xff,
-                    _ => 0,
-                };
-            }
+            mutate(&mut image, &tables, &mut random);
             sound += u32::from(write_everywhere(image).is_ok());
         }
     }

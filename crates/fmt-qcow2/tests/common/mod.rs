@@ -203,6 +203,21 @@ impl Random {
     }
 }
 
+/// Changes a few bytes of `image`, most of them at one of these `places`.
+pub(crate) fn mutate(image: &mut [u8], places: &[usize], random: &mut Random) {
+    for _ in 0..=random.below(4) {
+        let at =
+            if random.below(4) == 0 { random.below(image.len()) } else { places[random.below(places.len())] };
+        let value = random.next().to_le_bytes()[0];
+        image[at] = match random.below(4) {
+            0 => value,
+            1 => image[at] ^ (1 << (value % 8)),
+            2 => 0xff,
+            _ => 0,
+        };
+    }
+}
+
 /// The extents of `range` of the image `bytes`, whose external data file has `data` bytes: see [`walk_map`].
 pub(crate) fn walk(bytes: &[u8], data: Option<u64>, range: Range<u64>) -> Result<Vec<Extent>, Error> {
     let mut map = Qcow2Map::new(bytes, IMAGE)?;
