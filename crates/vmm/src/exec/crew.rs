@@ -10,10 +10,10 @@ use super::decoder::{Decoder, DecoderSource};
 use super::fault::ExecError;
 use super::mover::{Buffers, Mover, Stores};
 use super::operation::Part;
-use super::pieces::{Piece, Pieces, Work};
+use super::pieces::{Piece, Pieces, Runs, Work};
 use super::progress::{Shift, Stopped, Ticker};
 use crate::error::Error;
-use crate::files::FileError;
+use crate::files::{FileError, Files};
 
 /// From how many bytes on there is much to do. Below, starting threads costs what they gain.
 const MUCH: u64 = 64 << 20;
@@ -24,10 +24,11 @@ const MUCH_TO_DECODE: u64 = 4 << 20;
 /// Inputs that are shorter than this, all together, are not expected to have much to decompress.
 const SHORT: u64 = 1 << 20;
 
-/// The workers' memory and decoders, which are kept from ring to ring. The workers themselves live only while there is
+/// The workers' memory and decoders, and what they know of the inputs, which are kept from ring to ring. The workers themselves live only while there is
 /// much to do.
 pub(super) struct Crew<'a> {
     workers: Vec<Worker>,
+    runs: Runs,
     source: &'a dyn DecoderSource,
     /// There will be no other decoders than there are.
     is_equipped: bool,
@@ -45,7 +46,7 @@ impl<'a> Crew<'a> {
     pub(super) fn new(workers: NonZeroUsize, source: &'a dyn DecoderSource) -> Self {
         let worker = || Worker { buffers: Buffers::new(), decoder: None };
         let workers = core::iter::repeat_with(worker).take(workers.get()).collect();
-        Self { workers, source, is_equipped: false }
+        Self { workers, runs: Runs::default(), source, is_equipped: false }
     }
 
     /// A crew of so many instead.
@@ -95,7 +96,7 @@ impl<'a> Crew<'a> {
         if has_much_to_decode || work.len_of_others() >= MUCH || shift.is_paced() {
             return self.share_out(work, stores, shift, ticker);
         }
-        let mut agenda = Agenda::new(work, stores);
+        let mut agenda = Agenda::new(work, stores.files, &mut self.runs);
         let outcome = self.workers[0].carry_out(|can_decode| agenda.next(can_decode), stores, shift);
         ticker.tick_if_due(shift.written());
         outcome.map_err(|stopped| shift.error(stopped))
@@ -108,7 +109,7 @@ impl<'a> Crew<'a> {
         shift: &Shift<'_>,
         ticker: &mut Ticker<'_>,
     ) -> Result<(), ExecError> {
-        let agenda = Mutex::new(Agenda::new(work, stores));
+        let agenda = Mutex::new(Agenda::new(work, stores.files, &mut self.runs));
         let claim = |can_decode| agenda.lock().unwrap_or_else(PoisonError::into_inner).next(can_decode);
         thread::scope(|scope| {
             let (report, reports) = mpsc::channel();
@@ -145,8 +146,9 @@ struct Agenda<'a> {
 }
 
 impl<'a> Agenda<'a> {
-    fn new(work: &'a Work, stores: Stores<'a>) -> Self {
-        Self { batches: Batches::new(&work.parts), pieces: Pieces::new(work, stores.files) }
+    fn new(work: &'a Work, files: &'a Files, runs: &'a mut Runs) -> Self {
+        runs.forget_written(files);
+        Self { batches: Batches::new(&work.parts), pieces: Pieces::new(work, files, runs) }
     }
 
     /// The next for a worker that may be able to decompress.

@@ -57,7 +57,8 @@ pub(super) enum Piece<'a> {
 /// Where the source of a write has a hole, the piece is zeros, which are not read; what becomes of zeros is the output's
 /// affair. Holes are not looked at at all.
 pub(super) struct Pieces<'a> {
-    runs: Runs<'a>,
+    files: &'a Files,
+    runs: &'a mut Runs,
     packets: slice::Iter<'a, Packet>,
     scans: slice::Iter<'a, Answer>,
     /// What is left of a scan.
@@ -70,10 +71,11 @@ pub(super) struct Pieces<'a> {
 }
 
 impl<'a> Pieces<'a> {
-    pub(super) fn new(work: &'a Work, files: &'a Files) -> Self {
+    pub(super) fn new(work: &'a Work, files: &'a Files, runs: &'a mut Runs) -> Self {
         let Work { packets, scans, writes, .. } = work;
         Self {
-            runs: Runs { files, known: None },
+            files,
+            runs,
             packets: packets.iter(),
             scans: scans.iter(),
             look: None,
@@ -86,7 +88,7 @@ impl<'a> Pieces<'a> {
     /// The next part of a scan that is no hole.
     fn next_look(&mut self) -> Result<Option<Look<'a>>, FileError> {
         while let Some(look) = self.look.take().or_else(|| self.scans.next().map(Answer::whole)) {
-            let span = self.runs.at(look.file(), look.src())?;
+            let span = self.runs.at(self.files, look.file(), look.src())?;
             let len = span.end - look.src();
             let (part, behind) = look.split_at(if span.is_hole { len } else { len.min(PIECE_LEN) });
             self.look = behind;
@@ -115,7 +117,7 @@ impl<'a> Pieces<'a> {
         let Source::Input { file, at } = write.from else {
             return Ok((write, None));
         };
-        let span = self.runs.at(file, at)?;
+        let span = self.runs.at(self.files, file, at)?;
         let (part, behind) = write.split_at(span.end - at);
         let from = if span.is_hole { Source::Zeros } else { part.from };
         Ok((Write { from, ..part }, behind))
@@ -137,22 +139,27 @@ impl<'a> Iterator for Pieces<'a> {
     }
 }
 
-/// The runs of data and holes of the inputs. They are looked for once for each run, not once for each piece: some file
-/// systems look at every page of a run to find its end.
-struct Runs<'a> {
-    files: &'a Files,
+/// The runs of data and holes of the inputs. They are looked for once for each run, not once for each piece, nor for each
+/// ring: some file systems look at every page of a run to find its end.
+#[derive(Default)]
+pub(super) struct Runs {
     /// The run that was looked for last: its file, its first byte that is known, and where it ends.
     known: Option<(FileId, u64, Span)>,
 }
 
-impl Runs<'_> {
+impl Runs {
+    /// Forgets what may have changed since the ring before: what this command writes itself.
+    pub(super) fn forget_written(&mut self, files: &Files) {
+        self.known = self.known.filter(|&(file, ..)| files.is_input(file));
+    }
+
     /// The run around byte `at` of `file`.
-    fn at(&mut self, file: FileId, at: u64) -> Result<Span, FileError> {
+    fn at(&mut self, files: &Files, file: FileId, at: u64) -> Result<Span, FileError> {
         let known = self.known.filter(|&(of, start, span)| of == file && (start..span.end).contains(&at));
         if let Some((_, _, span)) = known {
             return Ok(span);
         }
-        let span = self.files.input(file).span(at)?;
+        let span = files.input(file).span(at)?;
         self.known = Some((file, at, span));
         Ok(span)
     }
