@@ -217,3 +217,28 @@ fn a_file_system_that_is_too_small() {
         assert!(!run.stderr.contains("incomplete"), "{options}: {}", run.stderr);
     }
 }
+
+/// In memory, one of two workers fills what it has mapped, and must not be ended for a page that there is no room for.
+#[test]
+fn a_file_system_in_memory_that_becomes_full() {
+    let scene = Scene::with(Disk::solid("disk", 72 * MIB));
+    fs::create_dir(scene.file("small")).expect("a directory");
+    for size in [16, 64, 80] {
+        let script = format!(
+            "mount -t tmpfs -o size={size}M none small; \"$1\" convert -O qcow2 disk.raw small/out || code=$?
+            test -e small/out; exit $code"
+        );
+        let Some(run) = with_own_mounts(scene.path(), &script, &[INSTAR]) else { return };
+        let run = run.expect("a shell");
+        if size > 72 {
+            assert_eq!((run.exit, run.stderr.as_str()), (Exit::Code(0), ""));
+            continue;
+        }
+        assert_eq!(run.exit, Exit::Code(1), "{}", run.stderr);
+        for words in
+            ["instar: writing 'small/out' at byte ", "No space left on device", "'small/out' is incomplete"]
+        {
+            assert!(run.stderr.contains(words), "{size} MiB: {}", run.stderr);
+        }
+    }
+}

@@ -119,7 +119,7 @@ pub const ALLOWED: &[Allowed] = &[
         OneOf(1, REQUESTS),
         "a guest runs, or is made to decompress, in a machine; a terminal's settings and size, to be asked for only",
     ),
-    only("mmap", libc::SYS_mmap, OneOf(2, DATA), "memory that is not executed"),
+    only("mmap", libc::SYS_mmap, OneOf(2, DATA), "memory that is not executed; outputs in memory are filled"),
     only("mprotect", libc::SYS_mprotect, OneOf(2, DATA), "memory that is not executed"),
     any("munmap", libc::SYS_munmap, "memory is given back"),
     any("mremap", libc::SYS_mremap, "memory grows"),

@@ -39,13 +39,15 @@ struct Worker {
     buffers: Buffers,
     /// Made when there is something to decompress.
     decoder: Option<Decoder>,
+    /// As of a [`Mover`]. The first one does not: writing takes the least time where nobody else is.
+    maps: bool,
 }
 
 impl<'a> Crew<'a> {
     /// A crew of so many workers.
     pub(super) fn new(workers: NonZeroUsize, source: &'a dyn DecoderSource) -> Self {
-        let worker = || Worker { buffers: Buffers::new(), decoder: None };
-        let workers = core::iter::repeat_with(worker).take(workers.get()).collect();
+        let worker = |number| Worker { buffers: Buffers::new(), decoder: None, maps: number > 0 };
+        let workers = (0..workers.get()).map(worker).collect();
         Self { workers, runs: Runs::default(), source, is_equipped: false }
     }
 
@@ -56,7 +58,7 @@ impl<'a> Crew<'a> {
 
     /// The one on the calling thread.
     pub(super) fn foreman<'b>(&'b mut self, stores: Stores<'b>, shift: &'b Shift<'b>) -> Mover<'b> {
-        Mover { buffers: &mut self.workers[0].buffers, stores, shift }
+        Mover { buffers: &mut self.workers[0].buffers, stores, shift, maps: false }
     }
 
     /// There may be something to decompress, in inputs of `len` bytes. What cannot be started when this process has been
@@ -169,7 +171,7 @@ impl Worker {
         stores: Stores<'_>,
         shift: &Shift<'_>,
     ) -> Result<(), Stopped> {
-        let mut mover = Mover { buffers: &mut self.buffers, stores, shift };
+        let mut mover = Mover { buffers: &mut self.buffers, stores, shift, maps: self.maps };
         while let Some(task) = claim(self.decoder.is_some()) {
             match (task?, &mut self.decoder) {
                 (Task::Move(piece), _) => mover.carry_out(piece)?,

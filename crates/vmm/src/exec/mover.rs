@@ -1,5 +1,7 @@
 //! How bytes get into an output: the one place that knows.
 
+use core::ops::Range;
+
 use guest_abi::exchange::PACKED_ZEROS;
 use vm_memory::{Bytes, VolatileSlice};
 
@@ -11,13 +13,16 @@ use super::pieces::Piece;
 use super::progress::{Shift, Stopped};
 use super::scan::{Look, is_zero};
 use super::taken::Taken;
-use crate::files::{FileError, FileId, Files, Output};
+use crate::files::{FileError, FileId, Files, Mapping, Output};
 
 /// What is read and written at a time, in bytes: it stays in the processor's cache on its way.
 pub(super) const BUFFER_LEN: usize = 256 << 10;
 
 /// What file systems allocate together, mostly, in bytes.
 const FILE_BLOCK: u64 = 4 << 10;
+
+/// From how many bytes on they are worth a mapping: to unmap them, too, takes time of all threads.
+const WORTH_MAPPING: u64 = 1 << 20;
 
 /// The memory of one worker.
 pub(super) struct Buffers {
@@ -42,6 +47,11 @@ pub(super) struct Mover<'a> {
     pub(super) buffers: &'a mut Buffers,
     pub(super) stores: Stores<'a>,
     pub(super) shift: &'a Shift<'a>,
+    /// It gets bytes into files in memory by way of mappings, where it can.
+    ///
+    /// Whoever writes to a file waits for all others who do, also while the system makes the pages. To fill pages that are
+    /// mapped waits for nobody, but takes twice as long.
+    pub(super) maps: bool,
 }
 
 impl Buffers {
@@ -71,9 +81,11 @@ impl Mover<'_> {
             self.shift.wrote(piece.len);
             return self.shift.go_on();
         }
+        let is_mapped = self.maps && piece.len >= WORTH_MAPPING && matches!(piece.from, Source::Input { .. });
+        let mapping = if is_mapped { output.map(piece.dst, piece.len) } else { None };
         for chunk in piece.in_steps(BUFFER_LEN as u64) {
             self.shift.go_on()?;
-            self.put(chunk, output)?;
+            self.put(chunk, output, mapping.as_ref())?;
             self.shift.wrote(chunk.len);
             self.shift.keep_pace(chunk.len)?;
         }
@@ -90,7 +102,9 @@ impl Mover<'_> {
                 let whole = &mut self.buffers.whole;
                 whole.resize(plain.len(), 0);
                 plain.copy_to(&mut whole[..]);
-                write_around_holes(output, whole, dst, grain)?;
+                each_data(whole, dst, grain, |data| {
+                    output.write_all_at(&whole[data.clone()], dst + data.start as u64)
+                })?;
             }
         }
         self.shift.wrote(plain.len() as u64);
@@ -145,27 +159,42 @@ impl Mover<'_> {
         Ok(())
     }
 
-    /// Carries out one write of at most a buffer.
-    fn put(&mut self, chunk: Write, output: &Output) -> Result<(), FileError> {
+    /// Carries out one write of at most a buffer, by way of a mapping if there is one.
+    fn put(&mut self, chunk: Write, output: &Output, mapping: Option<&Mapping>) -> Result<(), FileError> {
+        let (stores, grain) = (self.stores, output.hole_grain());
+        let is_filled = |part: Write| mapping.is_some_and(|mapping| stores.fill(mapping, part));
+        if grain.is_none() && is_filled(chunk) {
+            return Ok(());
+        }
         let bytes = match chunk.from {
             Source::Zeros => &self.buffers.zeros[..clip(chunk.len)],
             Source::Input { file, at } => {
                 let bytes = &mut self.buffers.data[..clip(chunk.len)];
-                self.stores.read(file, bytes, at)?;
+                stores.read(file, bytes, at)?;
                 bytes
             }
-            Source::Window { at } => self.stores.taken.bytes(at, chunk.len),
+            Source::Window { at } => stores.taken.bytes(at, chunk.len),
         };
-        match output.hole_grain() {
-            Some(grain) => write_around_holes(output, bytes, chunk.dst, grain),
-            None => output.write_all_at(bytes, chunk.dst),
-        }
+        let Some(grain) = grain else {
+            return output.write_all_at(bytes, chunk.dst);
+        };
+        each_data(bytes, chunk.dst, grain, |data| {
+            if is_filled(chunk.part(&data)) {
+                return Ok(());
+            }
+            output.write_all_at(&bytes[data.clone()], chunk.dst + data.start as u64)
+        })
     }
 }
 
-/// Writes `bytes` at `offset`, but for zeros: what they are in reads as zeros. Between other bytes, zeros are left out that are
-/// `grain` bytes or more, and blocks of the file system.
-fn write_around_holes(output: &Output, bytes: &[u8], offset: u64, grain: u64) -> Result<(), FileError> {
+/// Has all of `bytes`, which are to lie at `offset`, written but for zeros: what they are in reads as zeros. Between other bytes,
+/// zeros are left out that are `grain` bytes or more, and blocks of the file system.
+fn each_data(
+    bytes: &[u8],
+    offset: u64,
+    grain: u64,
+    mut write: impl FnMut(Range<usize>) -> Result<(), FileError>,
+) -> Result<(), FileError> {
     let piece = grain.min(FILE_BLOCK);
     // Wherever so many zeros begin, one block less of them is whole.
     let is_worth = |zeros: usize| zeros > 0 && zeros as u64 + piece >= grain;
@@ -175,17 +204,23 @@ fn write_around_holes(output: &Output, bytes: &[u8], offset: u64, grain: u64) ->
     for start in core::iter::once(0).chain((first..bytes.len()).step_by(piece)) {
         if !is_zero(&bytes[start..end]) {
             if data.is_empty() || is_worth(start - data.end) {
-                output.write_all_at(&bytes[data.clone()], offset + data.start as u64)?;
+                write(data.clone())?;
                 data.start = start;
             }
             data.end = end;
         }
         end = end.saturating_add(piece).min(bytes.len());
     }
-    output.write_all_at(&bytes[data.clone()], offset + data.start as u64)
+    write(data)
 }
 
 impl Stores<'_> {
+    /// Carries out a write of an input's bytes by way of a mapping, and tells whether that was possible.
+    fn fill(&self, mapping: &Mapping, write: Write) -> bool {
+        let Source::Input { file, at } = write.from else { return false };
+        mapping.fill(write.dst, self.files.input(file), at, write.len)
+    }
+
     /// Fills `bytes` from byte `at` of an input.
     fn read(&self, file: FileId, bytes: &mut [u8], at: u64) -> Result<(), FileError> {
         let input = self.files.input(file);

@@ -1,5 +1,7 @@
 //! Operations that have been checked.
 
+use core::ops::Range;
+
 use crate::files::FileId;
 
 /// One checked operation. Offsets and lengths are in bytes.
@@ -172,12 +174,18 @@ impl Write {
         self.split_at(step - self.dst % step)
     }
 
+    /// The bytes of it that are in `range`.
+    pub(super) fn part(self, range: &Range<usize>) -> Self {
+        let from = self.from.advanced(range.start as u64).expect(INSIDE);
+        Self { from, dst: self.dst + range.start as u64, len: range.len() as u64, ..self }
+    }
+
     /// The first `len` bytes, and what is behind them, if anything.
     pub(super) fn split_at(self, len: u64) -> (Self, Option<Self>) {
         if len >= self.len {
             return (self, None);
         }
-        let from = self.from.advanced(len).expect("a checked range ends inside a file");
+        let from = self.from.advanced(len).expect(INSIDE);
         (Self { len, ..self }, Some(Self { from, dst: self.dst + len, len: self.len - len, ..self }))
     }
 
@@ -215,6 +223,8 @@ impl Source {
         }
     }
 }
+
+const INSIDE: &str = "a checked range ends inside a file";
 
 fn follows(start: u64, len: u64, next: u64) -> bool {
     start.checked_add(len) == Some(next)

@@ -11,6 +11,7 @@
 //! | `open` | opening without waiting for anybody |
 //! | `input` | reading: positional I/O, holes, files that shrink |
 //! | `output` | writing: found, made, sized, written, synced |
+//! | `mapping` | files in memory, written without waiting for other writers |
 //! | `in_place` | files that are both |
 //! | `stage` | memory that is both |
 //! | `room` | how many files there may be |
@@ -27,6 +28,7 @@ mod in_place;
 mod input;
 mod kind;
 mod lock;
+mod mapping;
 mod name_error;
 mod naming;
 mod open;
@@ -48,6 +50,7 @@ use self::in_place::InPlace;
 pub(crate) use self::input::{Input, Span};
 pub use self::kind::FileKind;
 use self::kind::Nature;
+pub(crate) use self::mapping::Mapping;
 pub use self::name_error::{NameError, NameErrorKind};
 pub use self::naming::{MAX_DEPTH, MAX_FILES};
 use self::naming::{Naming, parent, plain_path};

@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, OFlag, fallocate, posix_fallocate};
@@ -17,6 +18,7 @@ use super::error::{FileError, FileErrorKind, FileOperation};
 use super::input::end_of;
 use super::kind::{FileKind, Nature};
 use super::lock::{Claim, claim};
+use super::mapping::Mapping;
 use super::naming::parent;
 use super::open::open;
 use crate::shown::shown;
@@ -78,8 +80,10 @@ enum State {
 /// An output that has been opened.
 #[derive(Debug)]
 struct Opened {
-    file: File,
+    file: Arc<File>,
     nature: Nature,
+    /// It is made anew, of pages in memory.
+    is_in_memory: bool,
     /// The length that it is to have, or has.
     len: u64,
     /// There was nothing when it was looked for.
@@ -113,7 +117,15 @@ impl Output {
 
     /// Takes over a file that has `len` bytes, and needs nothing before it is written.
     pub(super) fn adopt(path: &Path, file: File, nature: Nature, len: u64) -> Self {
-        let state = State::Open(Opened { file, nature, len, is_new: false, is_claimed: true, is_made: true });
+        let state = State::Open(Opened {
+            file: Arc::new(file),
+            nature,
+            is_in_memory: false,
+            len,
+            is_new: false,
+            is_claimed: true,
+            is_made: true,
+        });
         Self { path: path.to_owned(), options: OutputOptions::default(), is_named: true, state }
     }
 
@@ -222,8 +234,16 @@ impl Output {
         if nature.is_read_only_device() {
             return Err(FileErrorKind::ReadOnly);
         }
-        let (len, is_new) = (self.len().unwrap_or(0), self.nature().is_none());
-        Ok(Opened { file, nature, len, is_new, is_claimed: false, is_made: false })
+        let is_anew = nature.kind == FileKind::Regular && !self.options.keeps_content;
+        Ok(Opened {
+            is_in_memory: is_anew && fstatfs(&file)?.filesystem_type() == TMPFS_MAGIC,
+            file: Arc::new(file),
+            nature,
+            len: self.len().unwrap_or(0),
+            is_new: self.nature().is_none(),
+            is_claimed: false,
+            is_made: false,
+        })
     }
 
     /// Locks what has been opened.
@@ -299,6 +319,16 @@ impl Output {
             let rest = memory.offset(done).map_err(io::Error::other)?;
             direct::write_at(file, &rest, at)
         })
+    }
+
+    /// The `len` bytes from `offset` on, mapped, where they are in memory and that can be done.
+    ///
+    /// # Panics
+    ///
+    /// If the output has not been made.
+    pub(crate) fn map(&self, offset: u64, len: u64) -> Option<Mapping> {
+        let opened = self.opened();
+        if opened.is_in_memory { Mapping::new(&opened.file, offset, len) } else { None }
     }
 
     /// Writes `len` bytes at `offset`: `write` is told how many have been written, and where the others go.

@@ -4,6 +4,7 @@ mod data;
 mod decoding;
 mod failures;
 mod faults;
+mod mapping;
 mod merging;
 mod names;
 mod packing;
