@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use tempfile::TempDir;
+use testkit::disk::Disk;
 use testkit::outcome::Exit;
 use testkit::tool::{Run, elsewhere};
 
@@ -127,6 +128,19 @@ fn without_permission() {
         "./instar dd",
         "instar: this user may not use KVM: opening /dev/kvm is not permitted; images are read in a process instead\n",
     );
+}
+
+/// A guest that waits for nothing for many milliseconds: it makes 4 million entries of tables at once.
+#[test]
+fn a_process_may_have_a_real_time_priority() {
+    let dir = stage();
+    Disk::hole(16 << 30).write(&dir.path().join("hole.raw")).expect("an input");
+    let script =
+        "./instar convert --sandbox process -O qcow2 -o cluster_size=4k,preallocation=metadata hole.raw out";
+    let run = elsewhere::<&str>(dir.path(), &["chrt", "--rr", "1"], "true", script, &[]);
+    let Some(run) = run else { return };
+    let run = run.expect("it ran before");
+    assert_eq!((run.exit, run.stderr.as_str()), (Exit::Code(0), ""));
 }
 
 #[test]

@@ -78,11 +78,12 @@ pub(crate) fn drop_capabilities() -> Result<(), Failed> {
     unsafe { call(linux::__NR_capset, [address(&header), address(&none), 0, 0, 0, 0]) }.map(drop)
 }
 
-/// Nothing of anything: no further memory, file, process, lock, message. What there is may stay. But for processor time,
-/// of which 0 would mean a second: that is the host's watchdog's.
+/// Nothing of anything: no further memory, file, process, lock, message. What there is may stay. But for processor time, of which 0
+/// would mean a second, or at once where the user gives the command a real-time priority: that is the host's watchdog's.
 pub(crate) fn limit_resources() -> Result<(), Failed> {
     let nothing = linux::rlimit64 { rlim_cur: 0, rlim_max: 0 };
-    let limits = (0..linux::RLIM_NLIMITS).filter(|&limit| limit != linux::RLIMIT_CPU);
+    let is_time = |limit| [linux::RLIMIT_CPU, linux::RLIMIT_RTTIME].contains(&limit);
+    let limits = (0..linux::RLIM_NLIMITS).filter(|&limit| !is_time(limit));
     for limit in limits {
         // SAFETY: the call reads `nothing`, and writes nothing: nobody asks for the old limit.
         unsafe { call(linux::__NR_prlimit64, [0, limit.into(), address(&nothing), 0, 0, 0]) }?;
