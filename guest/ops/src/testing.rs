@@ -6,7 +6,8 @@
 //! empty, reaches outside a file, writes what has been written, or comes before its output has a length. What it is
 //! asked for in all can be limited, as by the real host, and a command that asks for more gets errors.
 
-use core::cell::{Cell, RefCell};
+use core::cell::{Cell, Ref, RefCell};
+use core::ops::Range;
 use std::collections::{BTreeMap, VecDeque};
 use std::string::String;
 use std::vec;
@@ -28,12 +29,40 @@ pub struct MemoryHost {
     further: RefCell<VecDeque<FileId>>,
     /// Those of the files that images may name.
     names: BTreeMap<Vec<u8>, FileId>,
-    reads: Cell<usize>,
+    accesses: RefCell<Vec<Access>>,
     expects_units: Cell<bool>,
     steps: RefCell<Vec<Taken>>,
     /// How much may be [`charged`](Self::charge) in all.
     budget: Option<u64>,
     charged: Cell<u64>,
+}
+
+/// That something was done with a part of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// The file.
+    pub file: FileId,
+    /// What of it, in bytes.
+    pub range: Range<u64>,
+    /// What was done.
+    pub kind: AccessKind,
+}
+
+/// What is done with a part of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessKind {
+    /// The command looked at it.
+    Read,
+    /// A step took it to put it elsewhere.
+    Taken,
+    /// The same, to put there what is compressed in it. It may have more behind that.
+    Unpacked,
+    /// A step put bytes there that the command made.
+    Written,
+    /// A step put zeros there.
+    Zeroed,
+    /// A step put bytes there that it took from that file.
+    Filled(FileId),
 }
 
 /// A step that was taken: the bytes that it would borrow are beside it.
@@ -92,11 +121,11 @@ impl MemoryHost {
         self.with_output(max_len)
     }
 
-    /// The host with one more file, which consists of `bytes`, and is read and written in place.
+    /// The host with one more file, which is there, and is read and written in place.
     #[must_use]
-    pub fn with_in_place(mut self, bytes: &[u8]) -> Self {
-        let content = RefCell::new(SparseFile::from(bytes));
-        self.files.push(File::InPlace { content, first_len: bytes.len() as u64 });
+    pub fn with_in_place(mut self, Input { content, .. }: Input) -> Self {
+        let first_len = content.file_len();
+        self.files.push(File::InPlace { content: RefCell::new(content), first_len });
         self
     }
 
@@ -121,7 +150,12 @@ impl MemoryHost {
 
     /// How often bytes of an input were read.
     pub fn reads(&self) -> usize {
-        self.reads.get()
+        self.accesses().iter().filter(|access| access.kind == AccessKind::Read).count()
+    }
+
+    /// What was done with parts of files so far, in order.
+    pub fn accesses(&self) -> Ref<'_, [Access]> {
+        Ref::map(self.accesses.borrow(), Vec::as_slice)
     }
 
     /// All steps so far, as they are shown for debugging.
@@ -173,9 +207,9 @@ impl MemoryHost {
     }
 
     /// The file in place `file` as the steps so far have made it.
-    pub fn in_place(&self, file: FileId) -> Vec<u8> {
+    pub fn in_place(&self, file: FileId) -> SparseFile {
         match self.files.get(file.0 as usize) {
-            Some(File::InPlace { content, .. }) => all(&content.borrow()),
+            Some(File::InPlace { content, .. }) => content.borrow().clone(),
             other => panic!("{file:?} is in place and is {other:?}"),
         }
     }
@@ -201,14 +235,17 @@ impl MemoryHost {
     /// The bytes that a step with a compressed unit writes.
     fn decoded(&self, unit: Compressed, skip: u32, len: u64) -> Result<Vec<u8>, Error> {
         assert!(self.expects_units.get(), "nobody said that there might be units");
+        assert!(!self.is_stage(unit.file), "{unit:?} is in the stage");
         assert!(unit.len > 0 && unit.len <= MAX_PACKED_LEN && unit.unit_len <= MAX_UNIT_LEN, "{unit:?}");
         assert!(
             u64::from(skip) + len <= unit.unit_len.into(),
             "{len} bytes at {skip} are not inside {unit:?}"
         );
         let broken = |what| Error::new(ErrorKind::Corrupt, unit.offset, what);
-        let (mut packed, mut plain) = (vec![0; unit.len as usize], vec![0; unit.unit_len as usize]);
-        self.input(unit.file).read_exact_at(unit.offset, &mut packed).expect("the unit is inside its file");
+        let (packed, mut plain) =
+            (self.part(unit.file, unit.offset, unit.len.into()), vec![0; unit.unit_len as usize]);
+        let packed = all(&packed);
+        self.note(unit.file, unit.offset, unit.len.into(), AccessKind::Unpacked);
         let whole = Decoder::default().decode(unit.codec, &packed, &mut plain);
         let whole = whole.ok_or(broken("a compressed cluster cannot be decompressed"))?;
         let part = skip as usize..usize::try_from(u64::from(skip) + len).expect("no more than a unit");
@@ -228,39 +265,102 @@ impl MemoryHost {
     }
 
     /// `len` bytes at `offset` of any file but an output.
-    fn bytes(&self, file: FileId, offset: u64, len: u64) -> Vec<u8> {
-        let mut bytes = std::vec![0; place(len)];
-        let read = match self.files.get(file.0 as usize) {
-            Some(File::Stage(content) | File::InPlace { content, .. }) => {
-                content.borrow().read_exact_at(offset, &mut bytes)
-            }
-            _ => self.input(file).read_exact_at(offset, &mut bytes),
+    fn part(&self, file: FileId, offset: u64, len: u64) -> SparseFile {
+        let part_of = |content: &SparseFile| {
+            assert_inside(offset, len, content.file_len());
+            let mut part = SparseFile::new(len);
+            part.write_from(0, content, offset..offset + len);
+            part
         };
-        read.expect("it is inside the file");
-        bytes
+        match self.files.get(file.0 as usize) {
+            Some(File::Stage(content) | File::InPlace { content, .. }) => part_of(&content.borrow()),
+            _ => part_of(&self.input(file).content),
+        }
     }
 
     /// Does what `step` says of the stage, or of a file in place.
     fn put_into(&self, content: &RefCell<SparseFile>, step: Step<'_>) {
-        let (dst, bytes) = match step {
-            Step::Write { dst, bytes, .. } => (dst, bytes.to_vec()),
-            Step::Fill { dst, len, source: Source::Zero, .. } => (dst, std::vec![0; place(len)]),
-            Step::Fill { dst, len, source: Source::Data { file, offset }, .. } => {
-                (dst, self.bytes(file, offset, len))
+        match step {
+            Step::Write { dst, bytes, .. } => {
+                assert!(!bytes.is_empty(), "a step that does nothing");
+                put(&mut content.borrow_mut(), dst, bytes);
             }
-            step => panic!("{step:?} of a file that has its bytes"),
-        };
-        assert!(!bytes.is_empty(), "a step that does nothing");
-        put(&mut content.borrow_mut(), dst, &bytes);
+            Step::Fill { dst, len, source, .. } => {
+                let part = match source {
+                    Source::Zero => SparseFile::new(len),
+                    Source::Data { file, offset } => self.part(file, offset, len),
+                    source => panic!("{source:?} for a file that has its bytes"),
+                };
+                assert!(len > 0, "a step that does nothing");
+                let mut content = content.borrow_mut();
+                assert_inside(dst, len, content.file_len());
+                content.zero(dst..dst + len);
+                content.write_from(dst, &part, 0..len);
+            }
+            Step::SetLen { len, .. } => {
+                let mut content = content.borrow_mut();
+                *content = core::mem::take(&mut *content).with_len(len);
+            }
+        }
     }
 
-    fn check_source(&self, source: Source, len: u64) {
-        if let Source::Data { file, offset } = source {
-            let file_len =
-                if self.is_stage(file) { self.stage(file).borrow().file_len() } else { self.file_len(file) };
-            let inside = offset.checked_add(len).is_some_and(|end| end <= file_len);
-            assert!(inside, "{len} bytes at {offset} are not inside {file:?}");
+    /// Takes a step that is not of compressed data. What it puts somewhere is of that `kind`.
+    fn take(&self, step: Step<'_>, kind: AccessKind) -> Result<(), Error> {
+        let (Step::SetLen { file, .. } | Step::Write { file, .. } | Step::Fill { file, .. }) = step;
+        match step {
+            Step::SetLen { .. } => {}
+            Step::Write { dst, bytes, .. } => self.note(file, dst, bytes.len() as u64, kind),
+            Step::Fill { dst, len, source, .. } => {
+                self.check_source(source, step);
+                self.note(file, dst, len, kind);
+            }
         }
+        let of_file = self.files.get(file.0 as usize);
+        if let Some(File::Stage(content)) = of_file {
+            self.charge(0)?;
+            self.put_into(content, step);
+            return Ok(());
+        }
+        let staged = match step {
+            // The stage will hold something else soon.
+            Step::Fill { dst, len, source: Source::Data { file: from, offset }, .. }
+                if self.is_stage(from) =>
+            {
+                Some((dst, all(&self.part(from, offset, len))))
+            }
+            _ => None,
+        };
+        let step = staged.as_ref().map_or(step, |(dst, bytes)| Step::Write { file, dst: *dst, bytes });
+        let taken = Taken::from(step);
+        self.charge(taken.bytes.len() as u64)?;
+        match (of_file, step) {
+            (Some(File::InPlace { first_len, .. }), Step::SetLen { len, .. }) if len < *first_len => {
+                panic!("a file in place of {first_len} bytes becomes {len} long")
+            }
+            (Some(File::InPlace { content, .. }), step) => self.put_into(content, step),
+            _ => self.output_cell(file).borrow_mut().take(step),
+        }
+        self.steps.borrow_mut().push(taken);
+        Ok(())
+    }
+
+    /// Checks that what `step` takes from `source` is there, and to be had.
+    fn check_source(&self, source: Source, step: Step<'_>) {
+        let Step::Fill { file: to, dst, len, .. } = step else { return };
+        let Source::Data { file, offset } = source else { return };
+        let file_len = match self.files.get(file.0 as usize) {
+            Some(File::Stage(content)) => content.borrow().file_len(),
+            // What was there at the beginning.
+            Some(File::InPlace { first_len, .. }) => *first_len,
+            _ => self.file_len(file),
+        };
+        assert_inside(offset, len, file_len);
+        assert!(file != to || offset.abs_diff(dst) >= len, "{step:?} copies onto itself");
+        self.note(file, offset, len, AccessKind::Taken);
+    }
+
+    fn note(&self, file: FileId, at: u64, len: u64, kind: AccessKind) {
+        self.accesses.borrow_mut().push(Access { file, range: at..at.saturating_add(len), kind });
     }
 }
 
@@ -282,11 +382,13 @@ impl Host for MemoryHost {
     }
 
     fn open(&self, _from: FileId, name: &[u8]) -> Result<FileId, Error> {
+        assert!(self.steps.borrow().is_empty(), "another name after the first step");
         self.charge(0)?;
         self.names.get(name).copied().ok_or(Error::new(ErrorKind::Io, 0, "there is no file of that name"))
     }
 
     fn expect_units(&self) {
+        assert!(self.steps.borrow().is_empty(), "units are expected after the first step");
         self.expects_units.set(true);
     }
 
@@ -295,12 +397,12 @@ impl Host for MemoryHost {
         for unit in units {
             assert!((1..=MAX_UNIT_LEN).contains(&unit.len), "{unit:?}");
             self.charge(unit.len.into())?;
-            let bytes = self.bytes(unit.file, unit.offset, unit.len.into());
-            if bytes.iter().all(|&byte| byte == 0) {
+            let part = self.part(unit.file, unit.offset, unit.len.into());
+            if !part.has_data(0..unit.len.into()) {
                 lens.push(Packed::Zeros);
                 continue;
             }
-            let packed = compress(&bytes, codec);
+            let packed = compress(&all(&part), codec);
             let room = pack_room(unit.len.into());
             let mut stage = self.stage(stage).borrow_mut();
             assert!(unit.dst + room <= stage.file_len(), "no room for {unit:?}");
@@ -323,10 +425,10 @@ impl Host for MemoryHost {
         assert!(unit > 0 && unit.is_multiple_of(MIN_SCAN_UNIT), "a unit of {unit} bytes");
         answer.clear();
         for scan in scans {
-            self.check_source(Source::Data { file: scan.file, offset: scan.offset }, scan.len);
+            let content = &self.input(scan.file).content;
+            assert_inside(scan.offset, scan.len, content.file_len());
             // Every bit takes a search.
             self.charge(8 * BIT_CHARGE * scan_answer_len(scan.len, unit))?;
-            let content = &self.input(scan.file).content;
             let end = scan.offset + scan.len;
             let units = (scan.offset..end).step_by(unit as usize).map(|at| at..end.min(at + u64::from(unit)));
             let bits: Vec<bool> = units.map(|unit| content.has_data(unit)).collect();
@@ -339,7 +441,7 @@ impl Host for MemoryHost {
 
     fn read_exact_at(&self, file: FileId, offset: u64, buf: &mut [u8]) -> Result<(), Error> {
         if !buf.is_empty() {
-            self.reads.set(self.reads.get() + 1);
+            self.note(file, offset, buf.len() as u64, AccessKind::Read);
         }
         self.charge(buf.len() as u64)?;
         match &self.files[file.0 as usize] {
@@ -351,44 +453,16 @@ impl Host for MemoryHost {
 
 impl StepSink for MemoryHost {
     fn step(&self, step: Step<'_>) -> Result<(), Error> {
-        if let Step::Fill { file, dst, len, source: Source::Compressed { unit, skip } } = step {
-            self.charge(unit.unit_len.into())?;
-            return self.step(Step::Write { file, dst, bytes: &self.decoded(unit, skip, len)? });
-        }
-        let (Step::SetLen { file, .. } | Step::Write { file, .. } | Step::Fill { file, .. }) = step;
-        if let Step::Fill { len, source, .. } = step {
-            self.check_source(source, len);
-        }
-        match (self.files.get(file.0 as usize), step) {
-            (Some(File::InPlace { content, first_len }), Step::SetLen { len, .. }) => {
-                assert!(len >= *first_len, "a file in place of {first_len} bytes becomes {len} long");
-                self.charge(0)?;
-                let mut content = content.borrow_mut();
-                *content = core::mem::take(&mut *content).with_len(len);
-                return Ok(());
+        match step {
+            Step::Fill { file, dst, len, source: Source::Compressed { unit, skip } } => {
+                self.charge(unit.unit_len.into())?;
+                let bytes = &self.decoded(unit, skip, len)?;
+                self.take(Step::Write { file, dst, bytes }, AccessKind::Filled(unit.file))
             }
-            (Some(File::Stage(content) | File::InPlace { content, .. }), step) => {
-                self.charge(0)?;
-                self.put_into(content, step);
-                return Ok(());
-            }
-            _ => {}
+            Step::Fill { source: Source::Data { file, .. }, .. } => self.take(step, AccessKind::Filled(file)),
+            Step::Fill { .. } => self.take(step, AccessKind::Zeroed),
+            _ => self.take(step, AccessKind::Written),
         }
-        let staged = match step {
-            // The stage will hold something else soon.
-            Step::Fill { dst, len, source: Source::Data { file: from, offset }, .. }
-                if self.is_stage(from) =>
-            {
-                Some((dst, self.bytes(from, offset, len)))
-            }
-            _ => None,
-        };
-        let step = staged.as_ref().map_or(step, |(dst, bytes)| Step::Write { file, dst: *dst, bytes });
-        let taken = Taken::from(step);
-        self.charge(taken.bytes.len() as u64)?;
-        self.output_cell(file).borrow_mut().take(step);
-        self.steps.borrow_mut().push(taken);
-        Ok(())
     }
 }
 
@@ -417,15 +491,18 @@ impl Taken {
     }
 }
 
+fn assert_inside(at: u64, len: u64, file_len: u64) {
+    let is_inside = at.checked_add(len).is_some_and(|end| end <= file_len);
+    assert!(is_inside, "{len} bytes at {at} are not inside a file of {file_len}");
+}
+
 fn place(at: u64) -> usize {
     usize::try_from(at).expect("it is in memory")
 }
 
 /// Puts `bytes` at byte `dst` of the stage, or of a file in place.
 fn put(content: &mut SparseFile, dst: u64, bytes: &[u8]) {
-    let room = content.file_len().checked_sub(dst);
-    let fits = room.is_some_and(|room| bytes.len() as u64 <= room);
-    assert!(fits, "{} bytes at {dst} of a file of {} bytes", bytes.len(), content.file_len());
+    assert_inside(dst, bytes.len() as u64, content.file_len());
     content.write(dst, bytes);
 }
 

@@ -8,7 +8,7 @@ use std::panic::catch_unwind;
 use fmt_core::{FileId, ReadAt, Source, Step, StepSink};
 use guest_abi::convert::{DATA_FILE_RAW, Request};
 use guest_abi::dd::FORMAT_NAME_LEN;
-use guest_ops::testing::{Input, MemoryHost};
+use guest_ops::testing::{AccessKind, Input, MemoryHost};
 use guest_ops::{Host, HostFile, convert};
 use zerocopy::FromZeros;
 
@@ -102,7 +102,7 @@ fn a_data_file_has_the_disk() {
 #[test]
 fn what_is_in_place_is_read_as_all_steps_have_made_it() {
     const FILE: FileId = FileId(1);
-    let host = MemoryHost::new().with_input(Input::new(*b"input")).with_in_place(b"0123456789");
+    let host = MemoryHost::new().with_input(Input::new(*b"input")).with_in_place(Input::new(b"0123456789"));
     let file = HostFile::new(&host, FILE);
     let read = |offset, len| {
         let mut bytes = vec![0; len];
@@ -119,13 +119,38 @@ fn what_is_in_place_is_read_as_all_steps_have_made_it() {
     // What has been written may be written again.
     host.step(Step::Write { file: FILE, dst: 9, bytes: b"z" }).unwrap();
     assert_eq!((host.file_len(FILE), read(0, 12).unwrap()), (12, b"0nput5\x007xz\0\0".to_vec()));
-    assert_eq!(host.in_place(FILE), b"0nput5\x007xz\0\0");
+    assert_eq!(host.in_place(FILE).file_len(), 12);
+}
+
+#[test]
+fn what_is_done_with_parts_of_files_is_told() {
+    use AccessKind::{Filled, Read, Taken, Written, Zeroed};
+    const INPUT: FileId = FileId(0);
+    const FILE: FileId = FileId(1);
+    let host = MemoryHost::new().with_input(Input::new(b"input")).with_in_place(Input::new(b"0123456789"));
+    host.step(Step::Write { file: FILE, dst: 8, bytes: b"xy" }).unwrap();
+    HostFile::new(&host, FILE).read_exact_at(2, &mut [0; 3]).unwrap();
+    let source = Source::Data { file: INPUT, offset: 1 };
+    host.step(Step::Fill { file: FILE, dst: 1, len: 4, source }).unwrap();
+    host.step(Step::Fill { file: FILE, dst: 6, len: 1, source: Source::Zero }).unwrap();
+    let told: Vec<_> = host.accesses().iter().map(|at| (at.file, at.range.clone(), at.kind)).collect();
+    assert_eq!(
+        told,
+        [
+            (FILE, 8..10, Written),
+            (FILE, 2..5, Read),
+            (INPUT, 1..5, Taken),
+            (FILE, 1..5, Filled(INPUT)),
+            (FILE, 6..7, Zeroed),
+        ]
+    );
+    assert_eq!((host.reads(), host.step_count()), (1, 3));
 }
 
 #[test]
 fn a_file_in_place_keeps_what_it_has() {
     let panics = |step: Step<'_>| {
-        let host = MemoryHost::new().with_in_place(b"0123456789");
+        let host = MemoryHost::new().with_in_place(Input::new(b"0123456789"));
         catch_unwind(AssertUnwindSafe(|| host.step(step))).is_err()
     };
     let file = FileId(0);
@@ -133,4 +158,8 @@ fn a_file_in_place_keeps_what_it_has() {
     assert!(panics(Step::SetLen { file, len: 9 }));
     assert!(panics(Step::Write { file, dst: 9, bytes: b"xy" }));
     assert!(panics(Step::Fill { file, dst: 0, len: 0, source: Source::Zero }));
+    let own = |offset| Source::Data { file, offset };
+    assert!(!panics(Step::Fill { file, dst: 0, len: 5, source: own(5) }));
+    assert!(panics(Step::Fill { file, dst: 0, len: 5, source: own(4) }), "onto itself");
+    assert!(panics(Step::Fill { file, dst: 0, len: 5, source: own(6) }), "beyond the end");
 }

@@ -27,10 +27,8 @@ impl SparseFile {
     /// The same file with another length. What it loses is not kept.
     #[must_use]
     pub fn with_len(mut self, len: u64) -> Self {
-        let kept = core::mem::replace(&mut self, Self::new(len));
-        for (at, bytes) in kept.data(0..len) {
-            self.write(at, bytes);
-        }
+        self.zero(len..self.len);
+        self.len = len;
         self
     }
 
@@ -50,6 +48,27 @@ impl SparseFile {
             at = at.wrapping_add(bytes.len() as u64);
             rest = behind;
         }
+    }
+
+    /// Puts zeros in `range`.
+    pub fn zero(&mut self, range: Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
+        // Pages that are zeros as a whole need no memory; of the first and the last, a part may stay.
+        let (first, last) = (range.start.div_ceil(PAGE as u64), range.end / PAGE as u64);
+        self.pages.retain(|number, _| !(first..last).contains(number));
+        for part in
+            [range.start..range.end.min(first * PAGE as u64), range.start.max(last * PAGE as u64)..range.end]
+        {
+            let len = usize::try_from(part.end.saturating_sub(part.start)).expect("less than a page");
+            self.write(part.start, &[0; PAGE][..len]);
+        }
+    }
+
+    /// The byte offsets of the pages, of 4096 bytes each, that may have something but zeros.
+    pub fn pages(&self) -> impl ExactSizeIterator<Item = u64> {
+        self.pages.keys().map(|number| number * PAGE as u64)
     }
 
     /// Puts what `source` has in `range` at byte `at`, where nothing must have been written.
@@ -150,6 +169,20 @@ mod tests {
 
         assert_eq!(read(&file.clone().with_len(4096), 4090..4096), b"\0\0\0\0fi");
         assert!(!file.with_len(4096).with_len(8192).has_data(4096..8192));
+    }
+
+    #[test]
+    fn zeros_are_put_where_they_are_wanted_only() {
+        let full = || SparseFile::from([b'x'; 20_000].as_slice());
+        for range in [0..1, 1..4096, 4095..4097, 4096..8192, 5000..13_000, 100..19_999, 7..7] {
+            let mut file = full();
+            file.zero(range.clone());
+            let wanted: Vec<u8> = (0..20_000).map(|at| if range.contains(&at) { 0 } else { b'x' }).collect();
+            assert!(read(&file, 0..20_000) == wanted, "{range:?}");
+        }
+        let mut file = full().with_len(u64::MAX);
+        file.zero(4096..u64::MAX);
+        assert_eq!(Vec::from_iter(file.pages()), [0]);
     }
 
     #[test]
