@@ -63,7 +63,9 @@ impl Case {
 fn run(files: &[File], request: &Request) -> Option<Done<Report>> {
     let add_output = |host: MemoryHost| host.with_output(u64::MAX);
     let host = || files::host(files, 1, add_output).with_budget(BUDGET);
-    carry_out(FileId(OUTPUT), host, |host| dd::run(host, request))
+    let done = carry_out(host, |host| dd::run(host, request)).if_ended()?;
+    done.check_output(FileId(OUTPUT));
+    Some(done)
 }
 
 /// What is to become of a request.

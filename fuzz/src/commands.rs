@@ -32,29 +32,36 @@ pub struct Done<R> {
     pub outcome: Result<R, Failure>,
 }
 
-/// Carries out a command on two hosts, which `host` makes; its output is the file of that number. `None` if it wants more
-/// than a host does, and was broken off.
+/// Carries out a command on two hosts, which `host` makes. If it wants more than a host does, it has been broken off.
 ///
-/// It must take the same steps both times; and none if it is refused, unless an input turns out broken halfway.
+/// It must take the same steps both times; and none if the request makes no sense.
 pub fn carry_out<R: Debug + PartialEq>(
-    output: FileId,
     host: impl Fn() -> MemoryHost,
     run: impl Fn(&MemoryHost) -> Result<R, Failure>,
-) -> Option<Done<R>> {
+) -> Done<R> {
     let (host, other) = (host(), host());
     let outcome = run(&host);
     assert_eq!(outcome, run(&other), "it depends on nothing but its input");
     assert!(host.has_steps_of(&other), "nor do its steps");
-    if host.is_exhausted() {
-        return None;
-    }
     if let Err(Failure::BadRequest(_)) = outcome {
         assert_eq!(host.step_count(), 0, "{outcome:?} comes too late");
     }
-    if let Err(Failure::Image { file, .. }) = outcome {
-        assert!(file != output || host.step_count() == 0, "{outcome:?} comes too late");
+    Done { host, outcome }
+}
+
+impl<R: Debug> Done<R> {
+    /// The same, unless it was broken off.
+    #[must_use]
+    pub fn if_ended(self) -> Option<Self> {
+        if self.host.is_exhausted() { None } else { Some(self) }
     }
-    Some(Done { host, outcome })
+
+    /// Checks that nothing was wrong with the `output` once there had been a step.
+    pub fn check_output(&self, output: FileId) {
+        if let Err(Failure::Image { file, .. }) = self.outcome {
+            assert!(file != output || self.host.step_count() == 0, "{:?} comes too late", self.outcome);
+        }
+    }
 }
 
 /// What `dd` is to copy as a whole, from one format to another.
@@ -70,23 +77,34 @@ pub fn padded(format: Format) -> [u8; FORMAT_NAME_LEN] {
     name
 }
 
-/// Checks that `image`, of that format, shows `disk`; `named` are the files that it names. VHD has not every size: there,
-/// zeros may follow.
-///
-/// How much the writer of an image does does not bound what its reader does; so it may be broken off.
-pub fn check_disk(
+/// A file, and by what name an image has it.
+pub type Named = (Vec<u8>, SparseFile);
+
+/// What backing files hold: it shows where it should not.
+#[must_use]
+pub fn rubbish() -> SparseFile {
+    SparseFile::from([0x55; 70_000].as_slice())
+}
+
+/// Reads the disk of `image`, of that format, to the output; `named` are the files that it names. `None` if that takes too
+/// much: how much the writer of an image does does not bound what its reader does.
+#[must_use]
+pub fn read_disk(
     image: SparseFile,
     format: [u8; FORMAT_NAME_LEN],
-    named: Vec<(Vec<u8>, Input)>,
-    disk: &SparseFile,
-) {
+    named: Vec<Named>,
+) -> Option<Done<guest_abi::dd::Report>> {
     let host = MemoryHost::new().with_input(Input::from(image)).with_output(u64::MAX);
-    let host = named.into_iter().fold(host, |host, (name, input)| host.with_named(name, input));
+    let host = named.into_iter().fold(host, |host, (name, file)| host.with_named(name, Input::from(file)));
     let host = host.with_budget(READING_BUDGET);
     let outcome = dd::run(&host, &whole(format, padded(Format::Raw)));
-    if host.is_exhausted() {
-        return;
-    }
+    Done { host, outcome }.if_ended()
+}
+
+/// Checks that `image`, of that format, shows `disk`; `named` are the files that it names. VHD has not every size: there,
+/// zeros may follow.
+pub fn check_disk(image: SparseFile, format: [u8; FORMAT_NAME_LEN], named: Vec<Named>, disk: &SparseFile) {
+    let Some(Done { host, outcome }) = read_disk(image, format, named) else { return };
     outcome.expect("what was written can be read");
     let found = host.output(FileId(OUTPUT)).expect("it has a length");
     let len = round_up_to_sector(disk.file_len()).expect("it was written");

@@ -2,6 +2,7 @@
 
 mod convert;
 mod dd;
+mod update;
 
 use std::path::Path;
 
@@ -17,6 +18,10 @@ pub(super) fn make() -> Result<()> {
     }
     for seed in convert::SEEDS {
         put("convert_operation", seed.name, &[seed.request(), files(seed.files)?].concat())?;
+    }
+    for seed in update::SEEDS {
+        let files = [files(seed.made.files)?, files(seed.files)?];
+        put("update_operation", seed.name, &[seed.request(), files.concat()].concat())?;
     }
     Ok(())
 }

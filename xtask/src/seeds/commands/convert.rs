@@ -9,22 +9,22 @@ const TEXT_LEN: usize = 96;
 
 pub(super) struct Seed {
     pub(super) name: &'static str,
-    inputs: u32,
-    flags: u32,
-    leaves_zeros: bool,
+    pub(super) inputs: u32,
+    pub(super) flags: u32,
+    pub(super) leaves_zeros: bool,
     /// Names and values, each ended by a zero byte.
-    options: &'static str,
-    snapshot: &'static str,
-    backing: &'static str,
-    data_file: &'static str,
-    input_format: &'static str,
-    output_format: &'static str,
-    backing_format: &'static str,
+    pub(super) options: &'static str,
+    pub(super) snapshot: &'static str,
+    pub(super) backing: &'static str,
+    pub(super) data_file: &'static str,
+    pub(super) input_format: &'static str,
+    pub(super) output_format: &'static str,
+    pub(super) backing_format: &'static str,
     pub(super) files: &'static [File],
 }
 
 /// One input of any format to a raw output.
-const ANY: Seed = Seed {
+pub(super) const ANY: Seed = Seed {
     name: "",
     inputs: 1,
     flags: 0,
@@ -40,7 +40,7 @@ const ANY: Seed = Seed {
 };
 
 /// A raw input with holes.
-const RAW: Seed = Seed { input_format: "raw", files: ISLANDS, ..ANY };
+pub(super) const RAW: Seed = Seed { input_format: "raw", files: ISLANDS, ..ANY };
 
 const ISLANDS: &[File] = &[File { hole: 300_000, ..pattern("0", 3000) }];
 const ACROSS_PARTS: &[File] = &[File { hole: (4 << 30) + 70_000, ..pattern("0", 3000) }];
@@ -51,7 +51,7 @@ const SNAPSHOT: &[File] = &[image(
     "64k",
     &["write -P 1 0 4k", "snapshot one", "write -P 2 0 4k", "write -P 3 32k 512"],
 )];
-const CHAIN: &[File] = &[
+pub(super) const CHAIN: &[File] = &[
     image("qcow2", "0", "-o cluster_size=4k -F qcow2 -b 1", "", &["write 0 1k", "write -z 8k 4k"]),
     image("qcow2", "1", "-o cluster_size=512", "32k", &["write 8k 512", "write -z 12k 512"]),
 ];
