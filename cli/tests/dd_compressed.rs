@@ -136,24 +136,61 @@ fn what_is_broken_is_told_whoever_finds_it() -> io::Result<()> {
     if !has_tools() {
         return Ok(());
     }
-    let dir = scene("qcow2", "compression_type=zlib")?;
-    let dir = dir.path();
-    let at = break_cluster(&dir.join("image"), 180)?;
-    for sandbox in sandboxes() {
-        let outcome = copy(dir, sandbox, "raw", "output");
-        assert_eq!(outcome.status.code(), Some(1), "{outcome:?}");
-        let said = String::from_utf8_lossy(&outcome.stderr);
-        let expected = format!(
-            "'image' is corrupt at byte {at}: a compressed cluster cannot be decompressed\n  'output' is incomplete\n"
-        );
-        assert!(said.contains(&expected), "{said}");
+    // A deflate block of the reserved type, another magic number than Zstandard's, and a block of the reserved type.
+    for (compression, broken) in [("zlib", &[0xff][..]), ("zstd", &[0xff]), ("zstd", &frame(&[0x07, 0, 0]))] {
+        let dir = scene("qcow2", &format!("compression_type={compression}"))?;
+        let dir = dir.path();
+        let at = overwrite_cluster(&dir.join("image"), 180, broken)?;
+        for sandbox in sandboxes() {
+            let outcome = copy(dir, sandbox, "raw", "output");
+            assert_eq!(outcome.status.code(), Some(1), "{outcome:?}");
+            let said = String::from_utf8_lossy(&outcome.stderr);
+            let expected = format!(
+                "'image' is corrupt at byte {at}: a compressed cluster cannot be decompressed\n  'output' is incomplete\n"
+            );
+            assert!(said.contains(&expected), "{said}");
+        }
     }
     Ok(())
 }
 
-/// Makes the deflate stream of the compressed cluster `number` of `image` begin with a block of the reserved type. Returns
-/// where it is.
-fn break_cluster(image: &Path, number: u64) -> io::Result<u64> {
+/// What frames claim is bounded, and a decoder has the memory for the largest windows, one after the other.
+#[test]
+fn the_largest_windows_are_no_matter_for_a_decoder() -> io::Result<()> {
+    if !has_tools() {
+        return Ok(());
+    }
+    let dir = scene("qcow2", "compression_type=zstd")?;
+    let dir = dir.path();
+    // Half a cluster in an RLE block, and again.
+    let halves = [0x02, 0x00, 0x04, b'-', 0x03, 0x00, 0x04, b'-'];
+    for cluster in (0..100).step_by(2) {
+        overwrite_cluster(&dir.join("image"), cluster, &frame(&halves))?;
+        overwrite_cluster(&dir.join("image"), cluster + 1, &frame_with_size(&halves))?;
+    }
+    let mut expected = content();
+    expected[..100 * (64 << 10)].fill(b'-');
+    for sandbox in sandboxes() {
+        let outcome = copy(dir, sandbox, "raw", "output");
+        assert!(outcome.status.success(), "{sandbox}: {outcome:?}");
+        let output = fs::read(dir.join("output"))?;
+        assert!(output[..LEN] == expected, "{sandbox}");
+    }
+    Ok(())
+}
+
+/// A frame of these blocks with a window of 4 MiB, the largest that is taken (RFC 8878, 3.1.1).
+fn frame(blocks: &[u8]) -> Vec<u8> {
+    [&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x60], blocks].concat()
+}
+
+/// The same with the size of a cluster of 64 KiB, less the 256 that two bytes say implicitly.
+fn frame_with_size(blocks: &[u8]) -> Vec<u8> {
+    [&[0x28, 0xb5, 0x2f, 0xfd, 0x40, 0x60, 0x00, 0xff], blocks].concat()
+}
+
+/// Makes the compressed cluster `number` of `image` begin with these bytes. Returns where it is.
+fn overwrite_cluster(image: &Path, number: u64, bytes: &[u8]) -> io::Result<u64> {
     let file = File::options().read(true).write(true).open(image)?;
     let read = |at| -> io::Result<u64> {
         let mut bytes = [0; 8];
@@ -165,6 +202,6 @@ fn break_cluster(image: &Path, number: u64) -> io::Result<u64> {
     let entry = read(l2_table + 8 * number)?;
     assert_eq!(entry >> 62, 1, "cluster {number} is compressed");
     let at = entry & ((1 << 54) - 1);
-    file.write_all_at(&[0xff], at)?;
+    file.write_all_at(bytes, at)?;
     Ok(at)
 }

@@ -5,8 +5,7 @@ use guest_abi::decode::{
     BROKEN, COUNT_AT, LENS_AT, MAX_UNITS, PACKED_AT, PACKED_LEN, PLAIN_AT, PLAIN_LEN, UNITS_AT, Unit,
 };
 use guest_abi::exchange::{CODEC_DEFLATE, CODEC_ZLIB, CODEC_ZSTD};
-use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
-use ruzstd::io::Read;
+use structured_zstd::decoding::FrameDecoder;
 use zerocopy::FromBytes;
 use zlib_rs::{Inflate, InflateFlush, Status};
 
@@ -87,12 +86,19 @@ impl Decoder {
 
     /// Fills `plain` from a frame. What the frame holds beyond that is not wanted.
     fn unzstd(&mut self, packed: &[u8], plain: &mut [u8]) -> Option<usize> {
-        let state = self.zstd.get_or_insert_with(FrameDecoder::new);
-        state.set_max_window_size(MAX_ZSTD_WINDOW);
-        let mut frame = StreamingDecoder::new_with_decoder(packed, state).ok()?;
-        frame.read_exact(plain).ok()?;
-        Some(plain.len())
+        let state = self.zstd.get_or_insert_with(zstd_state);
+        let mut blocks = packed;
+        state.reset(&mut blocks).ok()?;
+        let (_, written) = state.decode_from_to(blocks, plain).ok()?;
+        (written == plain.len()).then_some(written)
     }
+}
+
+/// A decoder of frames whose windows are bounded.
+fn zstd_state() -> FrameDecoder {
+    let mut state = FrameDecoder::new();
+    state.set_max_window_size(MAX_ZSTD_WINDOW).expect("a size that the format has");
+    state
 }
 
 /// The number of a codec that host and decoder know it by.

@@ -515,7 +515,9 @@ fn all(content: &SparseFile) -> Vec<u8> {
 fn compress(bytes: &[u8], codec: Codec) -> Vec<u8> {
     match codec {
         Codec::Zlib => miniz_oxide::deflate::compress_to_vec_zlib(bytes, 6),
-        Codec::Zstd => ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest),
+        Codec::Zstd => {
+            zstd::bulk::compress(bytes, zstd::DEFAULT_COMPRESSION_LEVEL).expect("there is memory for it")
+        }
         _ => miniz_oxide::deflate::compress_to_vec(bytes, 6),
     }
 }

@@ -9,7 +9,7 @@ pub(crate) mod sink;
 
 use core::ops::Range;
 use std::ffi::OsStr;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -177,8 +177,7 @@ pub(crate) fn decompress(file: &[u8], unit: Compressed) -> Option<Vec<u8>> {
 
 fn unzstd(packed: &[u8], len: usize) -> Option<Vec<u8>> {
     let mut whole = vec![0; len];
-    let mut decoder = ruzstd::decoding::StreamingDecoder::new(packed).ok()?;
-    ruzstd::io::Read::read_exact(&mut decoder, &mut whole).ok()?;
+    zstd::stream::read::Decoder::with_buffer(packed).ok()?.read_exact(&mut whole).ok()?;
     Some(whole)
 }
 

@@ -2,7 +2,6 @@
 
 use fmt_core::{Codec, DiskPlan, Error, Extent, PackingPlan, Source, Zeros};
 use fmt_qcow2::{Options, Preallocation, Qcow2Plan, Version};
-use ruzstd::encoding::CompressionLevel;
 
 use crate::common::Lab;
 use crate::common::sink::{OUTPUT, OUTPUT_DATA, Sink};
@@ -104,7 +103,7 @@ fn compress(cluster: &[u8], unit_len: usize, codec: Codec) -> Option<Vec<u8>> {
     let mut whole = cluster.to_vec();
     whole.resize(unit_len, 0);
     let bytes = match codec {
-        Codec::Zstd => ruzstd::encoding::compress_to_vec(whole.as_slice(), CompressionLevel::Fastest),
+        Codec::Zstd => zstd::bulk::compress(&whole, zstd::DEFAULT_COMPRESSION_LEVEL).unwrap(),
         _ => miniz_oxide::deflate::compress_to_vec(&whole, 6),
     };
     (bytes.len() < unit_len).then_some(bytes)
