@@ -423,7 +423,11 @@ impl Opened {
 
     /// Empties it, and gives it its length.
     fn size_anew(&self, reserve: Reserve) -> io::Result<()> {
-        self.file.set_len(0)?;
+        let found = self.file.metadata()?;
+        // To empty an empty file has ext4 write it to the medium when it is closed, as it does for files that are replaced.
+        if found.len() > 0 || found.blocks() > 0 {
+            self.file.set_len(0)?;
+        }
         allocate(&self.file, self.len, reserve)
     }
 }
