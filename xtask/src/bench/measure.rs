@@ -111,7 +111,7 @@ impl Bench {
 
     /// Runs a tool once. Its output is there only meanwhile: there may be no room for two.
     fn run(&self, tool: &mut Command, output: &Path) -> Result<Sample> {
-        take_memory()?;
+        prepare()?;
         let sample = time(tool);
         ensure!(!self.interrupted.load(Ordering::Relaxed), "interrupted");
         remove(output)?;
@@ -147,15 +147,17 @@ fn operand(name: &str, path: &Path) -> OsString {
     operand
 }
 
-/// Takes as much memory as a run may, and gives it back.
+/// Lets a run find what every other finds: nothing that waits to be written, and memory that this machine has.
 ///
 /// A virtual machine that has not used its memory for a while has lost it, and the first to touch it again waits for more than it
-/// takes to copy what is put there. Nobody's time is to include that, and it is not known before whose would.
-fn take_memory() -> Result<()> {
-    // A program of its own: what this one has held counts for the programs that it starts, too.
+/// takes to copy what is put there. Nobody's time is to include that, and it is not known before whose would. So as much as a run
+/// may need is taken, and given back.
+fn prepare() -> Result<()> {
+    // Programs of their own: what this one has held counts for the programs that it starts, too.
     let mut dd = Command::new("dd");
     dd.args(["if=/dev/zero", "of=/dev/null", "bs=1280M", "count=1", "status=none"]);
     ensure!(dd.status()?.success(), "`{}` failed: has the machine so much memory?", command::shown(&dd));
+    ensure!(Command::new("sync").status()?.success(), "`sync` failed");
     Ok(())
 }
 
