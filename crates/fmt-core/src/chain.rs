@@ -10,7 +10,7 @@ pub const MAX_DEPTH: usize = 16;
 /// A disk that shows what its backing images have where it has nothing itself.
 ///
 /// A backing image may be shorter than the disk, and reads as zeros behind its end; or longer, and what is behind the
-/// disk's end is not seen.
+/// disk's end is not seen. What no image has is zeros: no extent is [`Source::Unallocated`].
 #[derive(Debug)]
 pub struct Chain<D> {
     /// The disk itself, then its backing image, then that one's, and so on.

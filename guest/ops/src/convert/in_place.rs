@@ -2,7 +2,7 @@
 
 use core::cell::Cell;
 
-use fmt_core::{DiskMap, Error, ErrorKind, Extent, FileId, ReadAt, Source, StepSink};
+use fmt_core::{DiskMap, Error, ErrorKind, FileId, ReadAt, StepSink};
 use guest_abi::convert::{Report, Request};
 
 use super::{open_inputs, output_of};
@@ -41,12 +41,8 @@ pub fn run<H: Host>(host: &H, request: &Request) -> Result<Report, Failure> {
         target
     };
 
-    // What nobody has allocated reads as zeros, and is to do so afterwards, whatever is there now.
-    let as_zeros = |extent: Extent| match extent.source {
-        Source::Unallocated => Extent { source: Source::Zero, ..extent },
-        _ => extent,
-    };
-    let mut extents = disk.extents(0..size).map(|extent| extent.map(as_zeros).in_file(blamed.get()));
+    // A chain says of everything what it is. What no layer has is zeros, and is to become that, whatever is there now.
+    let mut extents = disk.extents(0..size).map(|extent| extent.in_file(blamed.get()));
     let written = match block_len.and_then(|len| u32::try_from(len).ok()) {
         Some(unit) => target.write(output, &mut Sieve::new(host, unit, &mut extents)),
         None => target.write(output, &mut extents),
