@@ -13,7 +13,7 @@ use vm_memory::VolatileSlice;
 
 use super::direct;
 use super::error::{FileError, FileErrorKind, FileOperation};
-use super::kind::{FileKind, Nature};
+use super::kind::{FileKind, Nature, allocated, is_in_memory};
 use super::lock::{Claim, claim};
 use super::open::open;
 
@@ -24,6 +24,8 @@ pub(crate) struct Input {
     file: File,
     nature: Nature,
     len: u64,
+    /// It is known to have no holes.
+    is_dense: bool,
 }
 
 /// A part of a file that is all data, or all hole.
@@ -51,7 +53,8 @@ impl Input {
     /// Takes over a file that has been opened at `path`.
     pub(super) fn adopt(path: &Path, file: File, nature: Nature) -> Result<Self, FileErrorKind> {
         let len = if nature.kind == FileKind::CharacterDevice { 0 } else { end_of(&file)? };
-        Ok(Self { path: path.to_owned(), file, nature, len })
+        let is_dense = nature.kind == FileKind::Regular && has_all_pages(&file, len)?;
+        Ok(Self { path: path.to_owned(), file, nature, len, is_dense })
     }
 
     /// Locks it, against writers or not at all.
@@ -121,6 +124,9 @@ impl Input {
     /// When the file has become shorter.
     pub(crate) fn span(&self, start: u64) -> Result<Span, FileError> {
         let end = self.len;
+        if self.is_dense {
+            return Ok(Span { is_hole: false, end });
+        }
         match seek(&self.file, start, Whence::SeekData) {
             Ok(data) if data > start => Ok(Span { is_hole: true, end: data.min(end) }),
             Ok(_) => {
@@ -152,6 +158,12 @@ impl Input {
     fn failed(&self, kind: impl Into<FileErrorKind>) -> FileError {
         FileError::new(&self.path, FileOperation::Read, kind)
     }
+}
+
+/// Whether `file`, of `len` bytes, has no holes because it has as many pages in memory as it needs. To look for holes there takes
+/// a look at each page, and elsewhere next to nothing.
+fn has_all_pages(file: &File, len: u64) -> io::Result<bool> {
+    Ok(is_in_memory(file)? && allocated(&file.metadata()?) >= len)
 }
 
 /// The length of a regular file or a block device in bytes.

@@ -1,12 +1,17 @@
 //! What a file is, and which file it is.
 
 use core::fmt;
-use std::fs::{self, FileType, Metadata};
+use std::fs::{self, File, FileType, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
+use nix::errno::Errno;
 use nix::sys::stat::{major, minor};
+use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 
 use super::error::FileErrorKind;
+
+/// The unit that `st_blocks` counts in, in bytes.
+const STAT_BLOCK: u64 = 512;
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,4 +111,14 @@ impl Identity {
             Self::Inode { dev: metadata.dev(), ino: metadata.ino() }
         }
     }
+}
+
+/// The bytes of the medium that a file takes.
+pub(super) fn allocated(metadata: &Metadata) -> u64 {
+    metadata.blocks().saturating_mul(STAT_BLOCK)
+}
+
+/// Whether a file consists of pages in memory.
+pub(super) fn is_in_memory(file: &File) -> Result<bool, Errno> {
+    Ok(fstatfs(file)?.filesystem_type() == TMPFS_MAGIC)
 }

@@ -3,7 +3,7 @@
 use core::num::NonZeroU32;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,15 +16,12 @@ use vm_memory::VolatileSlice;
 use super::direct;
 use super::error::{FileError, FileErrorKind, FileOperation};
 use super::input::end_of;
-use super::kind::{FileKind, Nature};
+use super::kind::{FileKind, Nature, allocated, is_in_memory};
 use super::lock::{Claim, claim};
 use super::mapping::Mapping;
 use super::naming::parent;
 use super::open::open;
 use crate::shown::shown;
-
-/// The unit that `st_blocks` counts in, in bytes.
-const STAT_BLOCK: u64 = 512;
 
 /// How an output is treated. The default is what `dd` does: it is made anew, and dense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,7 +233,7 @@ impl Output {
         }
         let is_anew = nature.kind == FileKind::Regular && !self.options.keeps_content;
         Ok(Opened {
-            is_in_memory: is_anew && fstatfs(&file)?.filesystem_type() == TMPFS_MAGIC,
+            is_in_memory: is_anew && is_in_memory(&file)?,
             file: Arc::new(file),
             nature,
             len: self.len().unwrap_or(0),
@@ -425,7 +422,7 @@ impl Opened {
     fn size_anew(&self, reserve: Reserve) -> io::Result<()> {
         let found = self.file.metadata()?;
         // To empty an empty file has ext4 write it to the medium when it is closed, as it does for files that are replaced.
-        if found.len() > 0 || found.blocks() > 0 {
+        if found.len() > 0 || allocated(&found) > 0 {
             self.file.set_len(0)?;
         }
         allocate(&self.file, self.len, reserve)
@@ -479,7 +476,7 @@ fn room(path: &Path) -> Option<u64> {
     }
     let free = system.blocks_free().saturating_mul(system.block_size().unsigned_abs());
     let found = fs::metadata(path).ok()?;
-    let taken = if found.is_file() { found.blocks().saturating_mul(STAT_BLOCK) } else { 0 };
+    let taken = if found.is_file() { allocated(&found) } else { 0 };
     Some(free.saturating_add(taken))
 }
 

@@ -29,7 +29,9 @@ fn zeros_are_left_out() {
     fixture.ring(&[set_len(1, 9 << 20), copy(0, 0, 1, 0, 1 << 20), zero(1, 2 << 20, 7 << 20)]).unwrap();
     content.resize(9 << 20, 0);
     assert!(fixture.content("out") == content);
-    assert_eq!(allocated(&fixture, "out"), (4 + 4) * GRAIN);
+    // A file system may need one block more to say where they are.
+    let blocks = allocated(&fixture, "out") / GRAIN;
+    assert!((7..=8).contains(&blocks), "{blocks} blocks");
 }
 
 /// What is zeros is decided by pieces of the output, wherever they come from.

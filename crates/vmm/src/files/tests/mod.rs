@@ -6,10 +6,12 @@ mod several;
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use tempfile::TempDir;
@@ -297,6 +299,27 @@ fn a_full_disk_is_told_with_file_and_byte() {
     assert_eq!(error.to_string(), "writing '/dev/full' at byte 1048576: No space left on device");
 }
 
+/// Pages of a file in memory are counted, not looked at: one that is missing shows, and one that holds zeros is there.
+#[test]
+fn a_file_in_memory_has_holes_if_it_has_fewer_pages_than_it_needs() {
+    let len = 3 * 4096 + 1;
+    let spans = |written: &[u64]| {
+        let memory = File::from(memfd_create(c"in", MFdFlags::MFD_CLOEXEC).unwrap());
+        memory.set_len(len).unwrap();
+        written.iter().for_each(|page| memory.write_all_at(&[0], page * 4096).unwrap());
+        let mut files = Files::new();
+        let id = files.add_input(format!("/proc/self/fd/{}", memory.as_raw_fd()).as_ref()).unwrap();
+        let mut spans = Vec::new();
+        while let Some(start) = Some(spans.last().map_or(0, |(_, end)| *end)).filter(|start| *start < len) {
+            spans.push(files.input(id).span(start).map(|span| (span.is_hole, span.end)).unwrap());
+        }
+        spans
+    };
+    assert_eq!(spans(&[0, 1, 2, 3]), [(false, len)]);
+    assert_eq!(spans(&[0, 2, 3]), [(false, 4096), (true, 8192), (false, len)]);
+    assert_eq!(spans(&[0, 1, 2]), [(false, 3 * 4096), (true, len)]);
+}
+
 #[test]
 fn holes_are_found_and_the_end_is_one() {
     let dir = dir();
@@ -321,12 +344,14 @@ fn holes_are_found_and_the_end_is_one() {
 fn a_file_that_became_shorter_is_told() {
     let dir = dir();
     let path = file(&dir, "in.raw", &[7; 1000]);
+    // With a hole: where there is none, nobody looks for one.
+    File::options().write(true).open(&path).unwrap().set_len(9000).unwrap();
     let mut files = Files::new();
     let id = files.add_input(&path).unwrap();
     File::options().write(true).open(&path).unwrap().set_len(600).unwrap();
 
     let expected = format!(
-        "reading '{}' at byte 600: it ends at byte 600, it was 1000 bytes long when it was opened",
+        "reading '{}' at byte 600: it ends at byte 600, it was 9000 bytes long when it was opened",
         path.display()
     );
     let error = files.input(id).read_exact_at(&mut [0; 1000], 0).unwrap_err();
