@@ -24,8 +24,8 @@ const MUCH_TO_DECODE: u64 = 4 << 20;
 /// Inputs that are shorter than this, all together, are not expected to have much to decompress.
 const SHORT: u64 = 1 << 20;
 
-/// The workers' memory and decoders, and what they know of the inputs, which are kept from ring to ring. The workers themselves live only while there is
-/// much to do.
+/// The workers' memory and decoders, and what they know of the inputs, which are kept from ring to ring. The workers themselves
+/// live only while there is much to do.
 pub(super) struct Crew<'a> {
     workers: Vec<Worker>,
     runs: Runs,
