@@ -89,14 +89,14 @@ impl Qemu {
 
     /// What the file at `path` is as a disk image.
     pub fn look_at(&self, path: &Path) -> io::Result<Entry> {
+        let mut found = self.info(path, &[])?;
         // qemu-img probes the beginnings of files, and a fixed VHD has nothing there.
-        let format: &[&str] = if is_fixed_vhd(path)? { &["-f", "vpc"] } else { &[] };
-        let words = ["info", "--output=json"].iter().chain(format).map(OsStr::new);
-        let info = self.img.run(Path::new("."), words.chain([path.as_os_str()]))?;
-        if info.exit != Exit::Code(0) {
-            return Ok(Entry::Other("not an image".into()));
+        if found.as_ref().is_some_and(|info| info["format"] == "raw") && is_fixed_vhd(path)? {
+            found = self.info(path, &["-f", "vpc"])?;
         }
-        let mut info: Value = serde_json::from_str(&info.stdout)?;
+        let Some(mut info) = found else {
+            return Ok(Entry::Other("not an image".into()));
+        };
         without_incidentals(&mut info);
         let format = info["format"].as_str().expect("every image has a format").to_owned();
         let Some(disk) = self.disk_of(path, &format)? else {
@@ -104,6 +104,13 @@ impl Qemu {
         };
         let file_size = fs::metadata(path)?.len();
         Ok(Entry::Image(Image { info, disk, file_size, damage: self.damage_of(path, &format)? }))
+    }
+
+    /// What `qemu-img info` says of it with these options; nothing if it is no image.
+    fn info(&self, path: &Path, options: &[&str]) -> io::Result<Option<Value>> {
+        let words = ["info", "--output=json"].iter().chain(options).map(OsStr::new);
+        let info = self.img.run(Path::new("."), words.chain([path.as_os_str()]))?;
+        if info.exit == Exit::Code(0) { Ok(Some(serde_json::from_str(&info.stdout)?)) } else { Ok(None) }
     }
 
     fn disk_of(&self, path: &Path, format: &str) -> io::Result<Option<Content>> {
